@@ -1,0 +1,1 @@
+//! Entities, ports and use cases of the chat.

@@ -1,0 +1,3 @@
+//! The `$connect` route.
+
+fn main() {}

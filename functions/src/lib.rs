@@ -1,0 +1,1 @@
+//! Adapters and Lambda handlers of the chat.

@@ -1,0 +1,1 @@
+//! Providers: what the engine's verbs mean at AWS.

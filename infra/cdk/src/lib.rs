@@ -1,0 +1,1 @@
+//! Constructs, grants, references and the resource graph; pure.

@@ -1,0 +1,1 @@
+//! Planner, executor and record of deployments; knows no AWS SDK.
