@@ -30,8 +30,8 @@ use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm, sts};
 const BODY_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// How long [`LocalCloud::stop`] waits for requests in flight.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-/// IAM has one endpoint for the world, and STS may be called there; both sign with this region.
-const GLOBAL_REGION: &str = "us-east-1";
+/// The same in all regions: clients sign with the region of the global endpoint, or with their own.
+const GLOBAL_SERVICES: [&str; 2] = ["iam", "sts"];
 /// Names as they stand in a credential scope.
 const SERVICES: [&str; 7] = ["apigateway", "dynamodb", "iam", "lambda", "logs", "ssm", "sts"];
 
@@ -91,7 +91,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             port: 4566,
-            region: GLOBAL_REGION.to_owned(),
+            region: "us-east-1".to_owned(),
             account: "000000000000".to_owned(),
             persist: None,
         }
@@ -252,8 +252,7 @@ fn admit(cloud: &Cloud, parts: &http::request::Parts) -> Result<Scope, ApiError>
         return Err(unknown_service(&scope.service));
     }
     let region = &cloud.account.region;
-    let is_global = matches!(scope.service.as_str(), "iam" | "sts") && scope.region == GLOBAL_REGION;
-    if scope.region != *region && !is_global {
+    if scope.region != *region && !GLOBAL_SERVICES.contains(&scope.service.as_str()) {
         return Err(ApiError::new(
             403,
             "InvalidSignatureException",

@@ -68,6 +68,14 @@ impl Form {
     }
 }
 
+#[cfg(test)]
+impl<'a> FromIterator<(&'a str, &'a str)> for Form {
+    fn from_iter<T: IntoIterator<Item = (&'a str, &'a str)>>(pairs: T) -> Self {
+        let pairs = pairs.into_iter();
+        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
 /// A `ValidationError`, as awsQuery services name it.
 pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new(400, "ValidationError", message)

@@ -86,3 +86,22 @@ impl Iam {
         self.lock().sessions.remove(access_key_id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assumed_role_is_named_without_its_path() {
+        let session = Session {
+            role_arn: "arn:aws:iam::000000000000:role/team/chat-send".to_owned(),
+            role_id: "AROA1".to_owned(),
+            session_name: "chat-dev-send".to_owned(),
+        };
+        assert_eq!(
+            session.assumed_role_arn(),
+            "arn:aws:sts::000000000000:assumed-role/chat-send/chat-dev-send"
+        );
+        assert_eq!(session.user_id(), "AROA1:chat-dev-send");
+    }
+}

@@ -191,3 +191,45 @@ fn unique_id(prefix: &str, length: usize) -> String {
     let characters = random.map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
     prefix.chars().chain(characters.take(length)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const TRUST: &str =
+        r#"{"Statement":{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}}"#;
+    const ARN: &str = "arn:aws:iam::000000000000:role/Worker";
+
+    fn iam_with_role() -> Iam {
+        let iam = Iam::default();
+        let account = Account {
+            id: "000000000000".to_owned(),
+            region: "us-east-1".to_owned(),
+        };
+        let form = Form::from_iter([("RoleName", "Worker"), ("AssumeRolePolicyDocument", TRUST)]);
+        act(&iam, &account, "CreateRole", &form).unwrap();
+        iam
+    }
+
+    #[test]
+    fn only_an_existing_role_that_trusts_the_service_is_assumable() {
+        let iam = iam_with_role();
+        assert!(iam.assumable_by(ARN, "lambda.amazonaws.com"));
+        assert!(!iam.assumable_by(ARN, "apigateway.amazonaws.com"));
+        assert!(!iam.assumable_by("arn:aws:iam::000000000000:role/Other", "lambda.amazonaws.com"));
+    }
+
+    #[test]
+    fn issued_credentials_are_known_until_revoked() {
+        let iam = iam_with_role();
+        assert!(iam.issue("arn:aws:iam::000000000000:role/Other", "f").is_err());
+        let credentials = iam.issue(ARN, "f").unwrap();
+        let key = &credentials.access_key_id;
+        assert!(key.starts_with("ASIA") && key.len() == 20, "{key}");
+        assert_eq!(iam.session(key).unwrap().role_arn, ARN);
+        iam.revoke(key);
+        assert_eq!(iam.session(key), None);
+    }
+}

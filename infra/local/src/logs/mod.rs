@@ -267,3 +267,43 @@ fn check_name(member: &str, value: &str, pattern: &str, is_allowed: impl Fn(char
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn appending_needs_the_group_and_keeps_the_newest_events() {
+        let logs = Logs::default();
+        let event = |timestamp: i64| (timestamp, format!("message {timestamp}"));
+        let missing = logs.append("/g", "s", &[event(1)]).unwrap_err();
+        assert_eq!(missing.code, "ResourceNotFoundException");
+
+        let create = serde_json::from_str(r#"{"logGroupName":"/g"}"#).unwrap();
+        groups::create(&mut logs.lock(), create).unwrap();
+        let events: Vec<_> = (0..=EVENTS_PER_STREAM_MAX)
+            .map(|n| event(i64::try_from(n).unwrap()))
+            .collect();
+        logs.append("/g", "s", &events).unwrap();
+        // Late, but not the oldest.
+        logs.append("/g", "s", &[event(5)]).unwrap();
+        let state = logs.lock();
+        let kept = &state.group("/g").unwrap().streams["s"].events;
+        assert_eq!(kept.len(), EVENTS_PER_STREAM_MAX);
+        assert_eq!(kept.front().unwrap().id.timestamp, 2);
+        assert!(kept.iter().is_sorted_by_key(|event| event.id));
+    }
+
+    #[test]
+    fn event_ids_read_back() {
+        let id = EventId {
+            timestamp: 1_795_319_918_931,
+            sequence: 7,
+        };
+        assert_eq!(id.text().len(), 56);
+        assert_eq!(EventId::parse(&id.text()), Some(id));
+        assert_eq!(EventId::parse("short"), None);
+    }
+}
