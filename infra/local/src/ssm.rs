@@ -4,7 +4,6 @@
 //! Standard tier only; no labels, policies or hierarchies by path.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cloud::{Account, SharedCloud};
 use crate::json;
+use crate::persist::{Kept, Store};
 use crate::wire::{ApiError, Request, Response, aws_json};
 
 /// A parameter keeps this many versions; the oldest goes.
@@ -33,7 +33,7 @@ const DEFAULT_KEY: &str = "alias/aws/ssm";
 /// All parameters.
 #[derive(Debug, Default)]
 pub(crate) struct Ssm {
-    state: Mutex<Parameters>,
+    state: Kept<Parameters>,
 }
 
 type Parameters = BTreeMap<String, Parameter>;
@@ -67,8 +67,8 @@ impl std::fmt::Debug for Parameter {
 }
 
 impl Ssm {
-    fn lock(&self) -> MutexGuard<'_, Parameters> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn kept(&self) -> &dyn Store {
+        &self.state
     }
 }
 
@@ -81,8 +81,9 @@ pub(crate) async fn handle(cloud: &SharedCloud, request: Request) -> Response {
 }
 
 fn act(ssm: &Ssm, account: &Account, request: &Request) -> Result<Value, ApiError> {
-    let mut state = ssm.lock();
-    match json::action(request) {
+    let action = json::action(request);
+    let mut state = ssm.state.for_action(action);
+    match action {
         "PutParameter" => put(&mut state, account, json::input(request)?),
         "GetParameter" => get(&state, account, &json::input(request)?),
         "GetParameters" => get_many(&state, account, &json::input(request)?),

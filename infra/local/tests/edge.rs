@@ -334,3 +334,51 @@ async fn events_are_found_in_the_order_of_time_and_page_by_page() {
     let gone = call("DeleteLogGroup", group).await;
     assert_eq!(gone, Err("ResourceNotFoundException".to_owned()));
 }
+
+#[tokio::test]
+async fn state_survives_where_a_folder_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || Options {
+        port: 0,
+        persist: Some(folder.path().join("state")),
+        ..Options::default()
+    };
+    let name = json!({ "Name": "/chat/key" });
+    let table = json!({
+        "TableName": "Rooms",
+        "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+        "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+        "BillingMode": "PAY_PER_REQUEST",
+    });
+    let first = Caller::with(options()).await;
+    first.json("DynamoDB_20120810.CreateTable", table).await.unwrap();
+    let put = json!({ "Name": "/chat/key", "Value": "kept", "Type": "String" });
+    first.json("AmazonSSM.PutParameter", put).await.unwrap();
+    first
+        .json("Logs_20140328.CreateLogGroup", json!({ "logGroupName": "/chat" }))
+        .await
+        .unwrap();
+    first.cloud.stop().await;
+
+    let second = Caller::with(options()).await;
+    let tables = second.json("DynamoDB_20120810.ListTables", json!({})).await.unwrap();
+    assert_eq!(tables["TableNames"], json!(["Rooms"]));
+    let kept = second.json("AmazonSSM.GetParameter", name.clone()).await.unwrap();
+    assert_eq!(kept["Parameter"]["Value"], "kept");
+    let groups = second.json("Logs_20140328.DescribeLogGroups", json!({})).await.unwrap();
+    assert_eq!(groups["logGroups"][0]["logGroupName"], "/chat");
+
+    // A change is on the disk soon, not only at the end.
+    second.json("AmazonSSM.DeleteParameter", name).await.unwrap();
+    let file = folder.path().join("state/ssm.json");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::fs::read_to_string(&file).unwrap().contains("kept") {
+        assert!(std::time::Instant::now() < deadline, "the deletion was not saved");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    second.cloud.stop().await;
+
+    std::fs::write(&file, "torn").unwrap();
+    let refused = LocalCloud::start(options()).await.unwrap_err();
+    assert!(matches!(refused, StartError::Persist { path, .. } if path == file));
+}

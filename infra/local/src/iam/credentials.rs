@@ -56,7 +56,7 @@ impl Iam {
     /// # Errors
     /// `NoSuchEntity` when the role does not exist.
     pub(crate) fn issue(&self, role_arn: &str, session_name: &str) -> Result<Credentials, ApiError> {
-        let mut state = self.lock();
+        let mut state = self.state.write();
         let role = state
             .roles
             .values()
@@ -78,12 +78,12 @@ impl Iam {
 
     /// Returns whom an access key stands for, where it was issued here.
     pub(crate) fn session(&self, access_key_id: &str) -> Option<Session> {
-        self.lock().sessions.get(access_key_id).cloned()
+        self.state.read().sessions.get(access_key_id).cloned()
     }
 
     /// Forgets credentials whose process has ended.
     pub(crate) fn revoke(&self, access_key_id: &str) {
-        self.lock().sessions.remove(access_key_id);
+        self.state.write().sessions.remove(access_key_id);
     }
 }
 

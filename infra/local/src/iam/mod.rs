@@ -9,11 +9,11 @@ mod policies;
 mod roles;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cloud::{Account, SharedCloud};
+use crate::persist::{Kept, Store};
 use crate::query::{Form, answer, element, invalid, lower_first, unknown_action};
 use crate::wire::{ApiError, Request, Response};
 
@@ -27,14 +27,15 @@ const PAGE_MAX: usize = 1000;
 /// All roles of the account, and the credentials that were issued for them.
 #[derive(Debug, Default)]
 pub(crate) struct Iam {
-    state: Mutex<State>,
+    state: Kept<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     /// By lowercase name: names that differ only in case are the same role.
     roles: BTreeMap<String, Role>,
-    /// By access key id.
+    /// By access key id. The processes that hold them end with the cloud.
+    #[serde(skip)]
     sessions: BTreeMap<String, Session>,
 }
 
@@ -61,14 +62,15 @@ impl Iam {
     /// Returns whether the role exists and its trust policy lets `service` (for example `lambda.amazonaws.com`) assume
     /// it.
     pub(crate) fn assumable_by(&self, role_arn: &str, service: &str) -> bool {
-        self.lock()
+        self.state
+            .read()
             .roles
             .values()
             .any(|role| role.arn == role_arn && document::trusts(&role.trust, service))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn kept(&self) -> &dyn Store {
+        &self.state
     }
 }
 
@@ -96,7 +98,7 @@ pub(crate) async fn handle(cloud: &SharedCloud, request: Request) -> Response {
 
 /// Returns the XML of the result.
 fn act(iam: &Iam, account: &Account, action: &str, form: &Form) -> Result<String, ApiError> {
-    let mut state = iam.lock();
+    let mut state = iam.state.for_action(action);
     let state = &mut *state;
     match action {
         "CreateRole" => roles::create(state, account, form),

@@ -11,13 +11,13 @@ mod pattern;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cloud::{Account, SharedCloud};
 use crate::json;
+use crate::persist::{Kept, Store};
 use crate::wire::{ApiError, Request, Response, aws_json};
 
 const EVENTS_PER_STREAM_MAX: usize = 10_000;
@@ -28,7 +28,7 @@ const PAGE_MAX: usize = 50;
 /// All log groups.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
-    state: Mutex<State>,
+    state: Kept<State>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl Logs {
     /// # Errors
     /// `ResourceNotFoundException` when the group does not exist: nothing here creates groups on the way.
     pub(crate) fn append(&self, group: &str, stream: &str, events: &[(i64, String)]) -> Result<(), ApiError> {
-        let mut state = self.lock();
+        let mut state = self.state.write();
         let state = &mut *state;
         let group = state.groups.get_mut(group).ok_or_else(no_such_group)?;
         let stream = group.stream_or_new(stream);
@@ -87,8 +87,8 @@ impl Logs {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn kept(&self) -> &dyn Store {
+        &self.state
     }
 }
 
@@ -162,9 +162,10 @@ pub(crate) async fn handle(cloud: &SharedCloud, request: Request) -> Response {
 }
 
 fn act(logs: &Logs, account: &Account, request: &Request) -> Result<Value, ApiError> {
-    let mut state = logs.lock();
+    let action = json::action(request);
+    let mut state = logs.state.for_action(action);
     let state = &mut *state;
-    match json::action(request) {
+    match action {
         "CreateLogGroup" => groups::create(state, json::input(request)?),
         "DeleteLogGroup" => groups::delete(state, json::input(request)?),
         "DescribeLogGroups" => groups::describe(state, account, json::input(request)?),
@@ -282,14 +283,14 @@ mod tests {
         assert_eq!(missing.code, "ResourceNotFoundException");
 
         let create = serde_json::from_str(r#"{"logGroupName":"/g"}"#).unwrap();
-        groups::create(&mut logs.lock(), create).unwrap();
+        groups::create(&mut logs.state.write(), create).unwrap();
         let events: Vec<_> = (0..=EVENTS_PER_STREAM_MAX)
             .map(|n| event(i64::try_from(n).unwrap()))
             .collect();
         logs.append("/g", "s", &events).unwrap();
         // Late, but not the oldest.
         logs.append("/g", "s", &[event(5)]).unwrap();
-        let state = logs.lock();
+        let state = logs.state.read();
         let kept = &state.group("/g").unwrap().streams["s"].events;
         assert_eq!(kept.len(), EVENTS_PER_STREAM_MAX);
         assert_eq!(kept.front().unwrap().id.timestamp, 2);
