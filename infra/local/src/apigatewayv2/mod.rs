@@ -18,7 +18,7 @@ mod stages;
 mod store;
 mod tags;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,8 @@ use axum::body::Body;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::authorizers::IdentitySource;
+pub(crate) use self::body::function_of;
 use self::body::{bad_request, not_found, text_length, to_json};
 use self::model::{Api, ProtocolType};
 use self::snapshot::Live;

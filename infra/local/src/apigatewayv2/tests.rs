@@ -55,7 +55,7 @@ impl Caller<'_> {
         json
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, json, _) = self.call(Method::GET, path, &Value::Null).await;
         assert_eq!(status, 200, "GET {path}: {json}");
         json
