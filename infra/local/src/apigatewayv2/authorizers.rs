@@ -23,16 +23,12 @@ pub(crate) enum IdentitySource<'a> {
 impl<'a> IdentitySource<'a> {
     /// Parses for example `route.request.header.Authorization`.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let forms: [(&str, fn(&'a str) -> Self); 4] = [
-            ("route.request.header.", Self::Header),
-            ("route.request.querystring.", Self::Query),
-            ("stageVariables.", Self::StageVariable),
-            ("context.", Self::Context),
-        ];
-        forms.into_iter().find_map(|(prefix, make)| {
-            let name = text.strip_prefix(prefix)?;
-            (!name.is_empty()).then(|| make(name))
-        })
+        let named = |prefix: &str| text.strip_prefix(prefix).filter(|name| !name.is_empty());
+        named("route.request.header.")
+            .map(Self::Header)
+            .or_else(|| named("route.request.querystring.").map(Self::Query))
+            .or_else(|| named("stageVariables.").map(Self::StageVariable))
+            .or_else(|| named("context.").map(Self::Context))
     }
 }
 

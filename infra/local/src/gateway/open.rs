@@ -73,14 +73,20 @@ pub(super) async fn open<B: Backend>(backend: &Arc<B>, address: Address, request
     let asking = Arc::clone(backend);
     tokio::spawn(async move {
         let outcome = admit(&asking, &live, &connecting).await;
-        if let Err(Ok(accepted)) = verdict.send(outcome) {
-            let ending = Ending::abnormal();
-            session::disconnect(&asking, &connecting.peer, accepted.authorizer.as_ref(), &ending).await;
+        let authorizer = outcome.as_ref().ok().map(|accepted| accepted.authorizer.clone());
+        // Dropped with the verdict if nobody is there any more to act on it.
+        let (taken, was_taken) = oneshot::channel::<()>();
+        let _ = verdict.send((outcome, taken));
+        if let (Some(authorizer), Err(_)) = (authorizer, was_taken.await) {
+            session::disconnect(&asking, &connecting.peer, authorizer.as_ref(), &Ending::abnormal()).await;
         }
     });
     match decided.await {
-        Ok(Ok(accepted)) => accept(backend, peer, accepted, upgrade),
-        Ok(Err(refusal)) => refusal.into_response(),
+        Ok((Ok(accepted), taken)) => {
+            let _ = taken.send(());
+            accept(backend, peer, accepted, upgrade)
+        }
+        Ok((Err(refusal), _)) => refusal.into_response(),
         Err(_) => Refusal::because(&peer, 500, "Internal server error", None).into_response(),
     }
 }
