@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn message_ids_are_ulids() {
-        // The example of the ULID specification's reference implementation: 1469918176385 ms is `01ARYZ6S41`.
+        // The example of the JavaScript implementation, <https://github.com/ulid/javascript>: 1469918176385 ms is `01ARYZ6S41`.
         assert_eq!(
             MessageId::new(1_469_918_176_385, 0).as_str(),
             "01ARYZ6S410000000000000000"
