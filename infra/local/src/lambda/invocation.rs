@@ -21,7 +21,7 @@ pub(super) const SYNCHRONOUS_BYTES_MAX: usize = 6 * 1024 * 1024;
 const ASYNCHRONOUS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Pauses before the retries of a failed asynchronous invocation. AWS waits one and two minutes, too long at a desk.
-const RETRY_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
 /// `Invoke`.
 pub(super) async fn handle(cloud: &SharedCloud, of: &FunctionRef, request: &Request) -> Result<Response, ApiError> {

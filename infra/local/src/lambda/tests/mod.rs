@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod control;
+mod function;
 mod processes;
 
 use std::io::{Cursor, Write};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::body::to_bytes;
 use base64::Engine;
@@ -94,7 +95,7 @@ async fn create(cloud: &SharedCloud, name: &str, more: Value) -> Answer {
         cloud,
         "POST",
         "/2015-03-31/functions",
-        settings(name, echo_function(), more),
+        settings(name, &function::archive(), more),
     )
     .await
 }
@@ -129,17 +130,6 @@ fn failure(outcome: Outcome) -> Value {
         Outcome::FunctionError(payload) => serde_json::from_slice(&payload).unwrap(),
         Outcome::Success(payload) => panic!("the function returned {}", String::from_utf8_lossy(&payload)),
     }
-}
-
-/// The archive of `examples/echo_function.rs`, which `cargo test` builds beside the tests.
-fn echo_function() -> &'static [u8] {
-    static ZIP: OnceLock<Vec<u8>> = OnceLock::new();
-    ZIP.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let example = test.parent().unwrap().parent().unwrap().join("examples/echo_function");
-        let binary = std::fs::read(&example).expect("`cargo test` builds the examples; `cargo test --lib` does not");
-        zip(&[("bootstrap", 0o755, &binary)])
-    })
 }
 
 fn zip(entries: &[(&str, u32, &[u8])]) -> Vec<u8> {

@@ -1,33 +1,51 @@
-//! A function for tests of the local Lambda, built with the real `lambda_runtime`.
+//! A function for tests, built with the real `lambda_runtime`: this test binary itself, started by its archive's
+//! `bootstrap`. So there is nothing to build beforehand, and it is always the function that the tests expect.
 //!
-//! The payload says what it does, for example `{"print": ["a line"], "sleep_ms": 5, "return": 1}`; without `return` it
-//! returns the payload. `FAIL_INIT` in its environment makes it end before its first event.
+//! The payload says what it does, for example `{"print": ["a line"], "sleep_ms": 5}`; it returns the payload. With
+//! `FAIL_INIT` in its environment it ends before its first event.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "its output is what the tests look at"
+)]
 
 use std::time::Duration;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    if let Ok(code) = std::env::var("FAIL_INIT") {
-        std::process::exit(code.parse()?);
-    }
-    lambda_runtime::run(service_fn(handle)).await
+use super::zip;
+
+/// The archive to create the function from.
+pub(crate) fn archive() -> Vec<u8> {
+    let binary = std::env::current_exe().unwrap();
+    let name = "lambda::tests::function::serves_when_it_is_started_as_a_function";
+    let script = format!(
+        "#!/bin/sh\nexec '{}' --exact {name} --nocapture --quiet\n",
+        binary.display()
+    );
+    zip(&[("bootstrap", 0o755, script.as_bytes())])
 }
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "its output is what the tests look at"
-)]
+#[tokio::test]
+async fn serves_when_it_is_started_as_a_function() {
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+        return;
+    }
+    if let Ok(code) = std::env::var("FAIL_INIT") {
+        std::process::exit(code.parse().unwrap());
+    }
+    lambda_runtime::run(service_fn(handle)).await.unwrap();
+}
+
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let payload = event.payload;
     for line in payload["print"].as_array().into_iter().flatten() {
-        println!("{}", line.as_str().unwrap_or_default());
+        println!("{}", line.as_str().unwrap());
     }
     for line in payload["print_error"].as_array().into_iter().flatten() {
-        eprintln!("{}", line.as_str().unwrap_or_default());
+        eprintln!("{}", line.as_str().unwrap());
     }
     if let Some(sleep_ms) = payload["sleep_ms"].as_u64() {
         tokio::time::sleep(Duration::from_millis(sleep_ms)).await;
