@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::code::{CodeSource, Package};
-use super::model::{Function, Store, Version, merge, now_ms};
+use super::model::{Archive, Function, Store, Version, merge, now_ms};
 use super::name::{self, FunctionRef, LATEST, function_arn};
 use super::settings::{Configuration, Settings, Violations, invalid_parameter, refuse_unknown};
 use super::{Call, body, no_content, page, versions};
@@ -72,7 +72,7 @@ pub(super) fn create(cloud: &SharedCloud, request: &Request) -> Result<Response,
     check_role(cloud, role)?;
     let package = Package::read(create.code)?;
 
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     if store.functions.contains_key(&function.name) {
         return Err(exists());
     }
@@ -89,7 +89,7 @@ pub(super) fn create(cloud: &SharedCloud, request: &Request) -> Result<Response,
         active_from_ms: settled,
         updated_from_ms: settled,
     });
-    store.archives.insert(package.sha256, package.bytes);
+    store.archives.insert(package.sha256, Archive(package.bytes));
     let mut created = Function {
         latest,
         versions: BTreeMap::new(),
@@ -232,7 +232,7 @@ pub(super) fn update_configuration(
 
 /// `DeleteFunction`: the function, or one published version.
 pub(super) fn delete(cloud: &SharedCloud, of: &FunctionRef) -> Result<Response, ApiError> {
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let function = store.function_mut(of, &cloud.account)?;
     match &of.qualifier {
         None => {
@@ -256,7 +256,7 @@ struct PutConcurrency {
 pub(super) fn put_concurrency(cloud: &SharedCloud, of: &FunctionRef, request: &Request) -> Result<Response, ApiError> {
     let put: PutConcurrency = body(request)?;
     let reserved = put.reserved_concurrent_executions;
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let others = store.functions.iter().filter(|(name, _)| **name != of.name);
     let total: usize = others
         .filter_map(|(_, function)| function.reserved_concurrency)
@@ -286,7 +286,7 @@ pub(super) fn get_concurrency(cloud: &SharedCloud, of: &FunctionRef) -> Result<R
 pub(super) fn delete_concurrency(cloud: &SharedCloud, of: &FunctionRef) -> Result<Response, ApiError> {
     cloud
         .lambda
-        .store()
+        .store_mut()
         .function_mut(of, &cloud.account)?
         .reserved_concurrency = None;
     Ok(no_content())
@@ -340,7 +340,7 @@ fn change_latest(
     change: impl FnOnce(&mut Version),
 ) -> Result<Arc<Version>, ApiError> {
     check_updatable(cloud, of, revision_id)?;
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let settled = settled_from(&store);
     let function = store.function_mut(of, &cloud.account)?;
     let latest = Arc::make_mut(&mut function.latest);
@@ -350,7 +350,9 @@ fn change_latest(
     latest.updated_from_ms = settled;
     let answered = published(function, publish);
     if let Some(package) = package {
-        store.archives.insert(package.sha256.clone(), package.bytes.clone());
+        store
+            .archives
+            .insert(package.sha256.clone(), Archive(package.bytes.clone()));
         store.collect_garbage();
     }
     drop(store);

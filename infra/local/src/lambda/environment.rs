@@ -5,14 +5,18 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 
 use super::model::Version;
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, SharedCloud};
+use crate::iam::Credentials;
+use crate::wire::ApiError;
 
 /// Returns all variables of a process. `stream` is its log stream.
 pub(super) fn variables(
     cloud: &Cloud,
     version: &Version,
+    session: &Session,
     task_root: &Path,
     runtime_api: SocketAddr,
     stream: &str,
@@ -20,10 +24,10 @@ pub(super) fn variables(
     let configuration = &version.configuration;
     let logging = &configuration.logging_config;
     let (region, task_root) = (cloud.account.region.clone(), task_root.display().to_string());
-    let credentials = credentials(cloud, &configuration.role, &version.function);
+    let credentials = &session.credentials;
     let mut variables = vec![
         ("_HANDLER", configuration.handler.clone()),
-        ("AWS_ACCESS_KEY_ID", credentials.access_key_id),
+        ("AWS_ACCESS_KEY_ID", credentials.access_key_id.clone()),
         ("AWS_DEFAULT_REGION", region.clone()),
         // Every SDK sends its calls here; on AWS this variable does not exist.
         ("AWS_ENDPOINT_URL", cloud.endpoint.clone()),
@@ -39,8 +43,8 @@ pub(super) fn variables(
         ("AWS_LAMBDA_LOG_STREAM_NAME", stream.to_owned()),
         ("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string()),
         ("AWS_REGION", region),
-        ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key),
-        ("AWS_SESSION_TOKEN", credentials.session_token),
+        ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key.clone()),
+        ("AWS_SESSION_TOKEN", credentials.session_token.clone()),
         ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
         ("LAMBDA_TASK_ROOT", task_root),
         ("LANG", "en_US.UTF-8".to_owned()),
@@ -63,18 +67,30 @@ pub(super) fn variables(
         .collect()
 }
 
-struct Credentials {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: String,
+/// Credentials of a function's role, for one process; revoked when dropped.
+#[derive(Debug)]
+pub(super) struct Session {
+    cloud: Weak<Cloud>,
+    credentials: Credentials,
 }
 
-/// Returns what the function signs its calls with. `_role` and `_session` are what real credentials will be issued
-/// for, so that calls can be held against the role's policies.
-fn credentials(_cloud: &Cloud, _role: &str, _session: &str) -> Credentials {
-    Credentials {
-        access_key_id: "ASIALOCALFUNCTION000".to_owned(),
-        secret_access_key: "local".to_owned(),
-        session_token: "local".to_owned(),
+impl Session {
+    /// Assumes the role of a function.
+    ///
+    /// # Errors
+    /// `NoSuchEntity` when the role is gone.
+    pub(super) fn assume(cloud: &SharedCloud, version: &Version) -> Result<Self, ApiError> {
+        Ok(Self {
+            cloud: Arc::downgrade(cloud),
+            credentials: cloud.iam.issue(&version.configuration.role, &version.function)?,
+        })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(cloud) = self.cloud.upgrade() {
+            cloud.iam.revoke(&self.credentials.access_key_id.clone());
+        }
     }
 }

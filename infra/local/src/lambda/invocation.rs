@@ -123,13 +123,17 @@ fn prepare(
         let message = format!("Request must be smaller than {bytes_max} bytes for the InvokeFunction operation");
         return Err(ApiError::new(413, "RequestTooLargeException", message));
     }
-    let archive = store.archives.get(&version.code_sha256).cloned().ok_or_else(|| {
-        ApiError::new(
-            502,
-            "InvalidZipFileException",
-            "the code of this function is lost: upload it again",
-        )
-    })?;
+    let archive = store
+        .archives
+        .get(&version.code_sha256)
+        .map(|archive| archive.0.clone())
+        .ok_or_else(|| {
+            ApiError::new(
+                502,
+                "InvalidZipFileException",
+                "the code of this function is lost: upload it again",
+            )
+        })?;
     let target = Target {
         version: Arc::clone(version),
         archive,

@@ -23,18 +23,20 @@ mod tests;
 mod versions;
 mod worker;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::Deref;
+use std::sync::MutexGuard;
 
 use bytes::Bytes;
 use http::Method;
 
 use crate::cloud::SharedCloud;
+use crate::persist::{self, Kept};
 use crate::wire::{ApiError, Request, Response};
 
 /// All functions: code, configuration, resource policies, and their running processes.
 #[derive(Debug, Default)]
 pub(crate) struct Lambda {
-    store: Mutex<model::Store>,
+    store: Kept<model::Store>,
     host: host::Host,
 }
 
@@ -44,15 +46,17 @@ impl Lambda {
         self.host.shutdown().await;
     }
 
-    fn store(&self) -> MutexGuard<'_, model::Store> {
-        // Every change to the store is complete when its guard drops, so a panic elsewhere leaves nothing torn.
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn kept(&self) -> &dyn persist::Store {
+        &self.store
     }
-}
 
-impl Lambda {
-    /// Kills all function processes and waits until they are gone; nothing starts any more.
-    pub(crate) async fn shutdown(&self) {}
+    fn store(&self) -> impl Deref<Target = model::Store> + '_ {
+        self.store.read()
+    }
+
+    fn store_mut(&self) -> MutexGuard<'_, model::Store> {
+        self.store.write()
+    }
 }
 
 /// On whose behalf a function is invoked.

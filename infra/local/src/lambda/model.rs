@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,12 +22,30 @@ use crate::wire::ApiError;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Store {
     pub(super) functions: BTreeMap<String, Function>,
-    /// Uploaded archives by `CodeSha256`. Kept apart from the functions because several versions share one archive, and
-    /// because megabytes do not belong into a JSON document.
-    #[serde(skip)]
-    pub(super) archives: BTreeMap<String, Bytes>,
+    /// Uploaded archives by `CodeSha256`; several versions may share one.
+    pub(super) archives: BTreeMap<String, Archive>,
     /// How long a created function stays `Pending` and an updated one `InProgress`; 0 skips both.
+    #[serde(skip)]
     pub(super) settle_ms: i64,
+}
+
+/// A zip file; base64 where it is written down.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Archive(pub(super) Bytes);
+
+impl From<Archive> for String {
+    fn from(archive: Archive) -> Self {
+        STANDARD.encode(archive.0)
+    }
+}
+
+impl TryFrom<String> for Archive {
+    type Error = base64::DecodeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        STANDARD.decode(text).map(|bytes| Self(bytes.into()))
+    }
 }
 
 /// One function with everything that hangs on it.

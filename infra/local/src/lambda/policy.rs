@@ -56,7 +56,7 @@ pub(super) fn add(cloud: &SharedCloud, of: &FunctionRef, request: &Request) -> R
             "We currently do not support adding policies for $LATEST.",
         ));
     }
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let function = store.function_mut(of, &cloud.account)?;
     check_qualifier(function, of, &cloud.account)?;
     let policy = function.policies.get(key(of)).cloned().unwrap_or_default();
@@ -110,7 +110,7 @@ pub(super) fn remove(
     sid: &str,
     revision_id: Option<&str>,
 ) -> Result<Response, ApiError> {
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let function = store.function_mut(of, &cloud.account)?;
     check_qualifier(function, of, &cloud.account)?;
     let policy = function.policies.get_mut(key(of)).ok_or_else(no_policy)?;

@@ -24,7 +24,7 @@ struct TagResource {
 pub(super) fn add(cloud: &SharedCloud, arn: &str, request: &Request) -> Result<Response, ApiError> {
     let add: TagResource = body(request)?;
     let of = function(cloud, arn)?;
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let function = store.function_mut(&of, &cloud.account)?;
     let mut tags = function.tags.clone();
     tags.extend(add.tags);
@@ -36,7 +36,7 @@ pub(super) fn add(cloud: &SharedCloud, arn: &str, request: &Request) -> Result<R
 /// `UntagResource`: missing keys are no error.
 pub(super) fn remove(cloud: &SharedCloud, arn: &str, call: &Call) -> Result<Response, ApiError> {
     let of = function(cloud, arn)?;
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let tags = &mut store.function_mut(&of, &cloud.account)?.tags;
     for (_, key) in call.query.iter().filter(|(name, _)| name == "tagKeys") {
         tags.remove(key);

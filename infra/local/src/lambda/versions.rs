@@ -26,7 +26,7 @@ struct PublishVersion {
 pub(super) fn publish(cloud: &SharedCloud, of: &FunctionRef, request: &Request) -> Result<Response, ApiError> {
     let publish: PublishVersion = body(request)?;
     check_description(publish.description.as_deref())?;
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let function = store.function_mut(of, &cloud.account)?;
     let latest = &function.latest;
     check_revision(publish.revision_id.as_deref(), &latest.revision_id)?;
@@ -146,7 +146,7 @@ pub(super) fn create_alias(cloud: &SharedCloud, of: &FunctionRef, request: &Requ
     let ok = is_name(&name) && !name.bytes().all(|byte| byte.is_ascii_digit());
     violations.pattern("name", &name, ok, "(?!^[0-9]+$)([a-zA-Z0-9-_]+)");
     violations.finish()?;
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let function = store.function_mut(of, &cloud.account)?;
     let arn = format!("{}:{name}", function_arn(&cloud.account, &of.name));
     if function.aliases.contains_key(&name) {
@@ -188,7 +188,7 @@ pub(super) fn update_alias(
     request: &Request,
 ) -> Result<Response, ApiError> {
     let settings: AliasSettings = body(request)?;
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let function = store.function_mut(of, &cloud.account)?;
     let mut alias = function
         .aliases
@@ -205,7 +205,7 @@ pub(super) fn update_alias(
 
 /// `DeleteAlias`. Deleting a missing alias succeeds, as on AWS.
 pub(super) fn delete_alias(cloud: &SharedCloud, of: &FunctionRef, name: &str) -> Result<Response, ApiError> {
-    let mut store = cloud.lambda.store();
+    let mut store = cloud.lambda.store_mut();
     let function = store.function_mut(of, &cloud.account)?;
     function.aliases.remove(name);
     function.policies.remove(name);

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::Outcome;
-use super::environment;
+use super::environment::{self, Session};
 use super::host::{Finished, Invocation, Launch};
 use super::model::Version;
 use super::output::{Output, Sink};
@@ -45,6 +45,8 @@ pub(super) struct Worker {
 struct Process {
     child: Child,
     api: RuntimeApi,
+    /// What the process signs with, for as long as it lives.
+    _session: Session,
 }
 
 /// Why there is no process, in Lambda's words.
@@ -321,11 +323,23 @@ fn spawn(
             "the local cloud is shutting down".to_owned(),
         ));
     };
+    let session = Session::assume(&cloud, version).map_err(|error| {
+        let message = "The role defined for the function cannot be assumed by Lambda.";
+        tracing::debug!(%error, function = %version.function, message);
+        failure("Sandbox.Failure", message.to_owned())
+    })?;
     let api = RuntimeApi::start().map_err(broken)?;
     let mut command = Command::new(&bootstrap);
     command
         .env_clear()
-        .envs(environment::variables(&cloud, version, &task_root, api.address, stream))
+        .envs(environment::variables(
+            &cloud,
+            version,
+            &session,
+            &task_root,
+            api.address,
+            stream,
+        ))
         .current_dir(&task_root)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -345,7 +359,11 @@ fn spawn(
             format!("fork/exec /var/task/bootstrap: {reason}"),
         )
     })?;
-    Ok(Process { child, api })
+    Ok(Process {
+        child,
+        api,
+        _session: session,
+    })
 }
 
 /// Spawns, trying again while the file is busy: another thread may have forked while `bootstrap` was still open for

@@ -6,7 +6,7 @@ const F: &str = "/2015-03-31/functions/f";
 
 #[tokio::test]
 async fn a_created_function_reads_back_with_defaults() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     let created = create(&cloud, "f", json!({ "Tags": { "app": "chat" }, "Description": "d" })).await;
     assert_eq!(created.status, 201);
     let read = call(&cloud, "GET", F, json!({})).await.body;
@@ -46,7 +46,7 @@ async fn a_created_function_reads_back_with_defaults() {
 
 #[tokio::test]
 async fn what_aws_refuses_is_refused() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     let variables = |key: &str, value: &str| json!({ "Environment": { "Variables": { key: value } } });
     let cases = [
         ("a b", json!({}), "ValidationException"),
@@ -63,6 +63,11 @@ async fn what_aws_refuses_is_refused() {
         ),
         ("f", json!({ "Handler": null }), "InvalidParameterValueException"),
         ("f", json!({ "Role": "arn:aws:iam::1:role/x" }), "ValidationException"),
+        (
+            "f",
+            json!({ "Role": "arn:aws:iam::000000000000:role/none" }),
+            "InvalidParameterValueException",
+        ),
         ("f", json!({ "Architectures": ["riscv"] }), "ValidationException"),
         (
             "f",
@@ -117,7 +122,7 @@ async fn what_aws_refuses_is_refused() {
 
 #[tokio::test]
 async fn an_update_changes_what_it_names_and_the_revision() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     let settings = json!({ "Environment": { "Variables": { "AA": "1", "BB": "2" } }, "Timeout": 9 });
     let first = create(&cloud, "f", settings).await.body;
     let update = json!({ "MemorySize": 256, "Environment": { "Variables": { "AA": "3" } } });
@@ -154,7 +159,7 @@ async fn an_update_changes_what_it_names_and_the_revision() {
 
 #[tokio::test]
 async fn versions_are_snapshots_and_aliases_name_them() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
     let versions = format!("{F}/versions");
     let one = call(&cloud, "POST", &versions, json!({ "Description": "one" })).await;
@@ -241,7 +246,7 @@ async fn versions_are_snapshots_and_aliases_name_them() {
 
 #[tokio::test]
 async fn a_policy_renders_as_aws_writes_it() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
     let policy = format!("{F}/policy");
     assert_eq!(
@@ -308,7 +313,7 @@ async fn a_policy_renders_as_aws_writes_it() {
 
 #[tokio::test]
 async fn tags_concurrency_and_account_settings() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({ "Tags": { "a": "1" } })).await;
     let tags = "/2017-03-31/tags/arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Af";
     assert_eq!(
@@ -354,8 +359,8 @@ async fn tags_concurrency_and_account_settings() {
 
 #[tokio::test]
 async fn a_slow_cloud_shows_pending_and_refuses_updates_meanwhile() {
-    let cloud = cloud();
-    cloud.lambda.store().settle_ms = 60_000;
+    let cloud = cloud().await;
+    cloud.lambda.store_mut().settle_ms = 60_000;
     let created = create(&cloud, "f", json!({})).await.body;
     assert_eq!(
         (&created["State"], &created["LastUpdateStatus"]),
@@ -372,7 +377,7 @@ async fn a_slow_cloud_shows_pending_and_refuses_updates_meanwhile() {
 
 #[tokio::test]
 async fn functions_are_listed_in_pages() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     for name in ["a", "b", "c"] {
         let archive = zip(&[("bootstrap", 0o755, b"")]);
         call(

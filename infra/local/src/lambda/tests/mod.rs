@@ -19,26 +19,51 @@ use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::{Invoker, Outcome, handle, invoke};
 use crate::cloud::{Account, Cloud, SharedCloud};
+use crate::dynamodb::DynamoDb;
 use crate::wire::Request;
+use crate::{iam, logs};
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/functions";
 
-/// A cloud with nothing in it.
-fn cloud() -> SharedCloud {
-    Arc::new(Cloud {
+/// A cloud with the role [`ROLE`] and the log group of the function `f`.
+async fn cloud() -> SharedCloud {
+    let cloud = Arc::new(Cloud {
         account: Account {
             id: "000000000000".to_owned(),
             region: "us-east-1".to_owned(),
         },
         endpoint: "http://127.0.0.1:4566".to_owned(),
         apigatewayv2: Default::default(),
-        dynamodb: crate::dynamodb::DynamoDb {},
+        dynamodb: DynamoDb::start(None).await.unwrap(),
         gateway: Default::default(),
         iam: Default::default(),
         lambda: Default::default(),
         logs: Default::default(),
         ssm: Default::default(),
-    })
+    });
+    let trust =
+        r#"{"Statement":{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}}"#;
+    let trust = trust.replace(':', "%3A").replace('"', "%22");
+    let role = format!("Action=CreateRole&Version=2010-05-08&RoleName=functions&AssumeRolePolicyDocument={trust}");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(
+        iam::handle(&cloud, request("POST", "/", &form, role.into()))
+            .await
+            .status(),
+        200
+    );
+    logs(&cloud, "CreateLogGroup", json!({ "logGroupName": "/aws/lambda/f" })).await;
+    cloud
+}
+
+/// One call to CloudWatch Logs.
+async fn logs(cloud: &SharedCloud, action: &str, input: Value) -> Value {
+    let target = format!("Logs_20140328.{action}");
+    let request = request("POST", "/", &[("x-amz-target", &target)], input.to_string().into());
+    let answer = logs::handle(cloud, request).await;
+    assert_eq!(answer.status(), 200, "{action}");
+    let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    serde_json::from_slice(&body).unwrap_or(Value::Null)
 }
 
 /// One answer of the wire protocol.
@@ -65,17 +90,7 @@ async fn call(cloud: &SharedCloud, method: &str, uri: &str, body: Value) -> Answ
 }
 
 async fn call_with(cloud: &SharedCloud, method: &str, uri: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
-    let headers = headers
-        .iter()
-        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-        .collect();
-    let request = Request {
-        method: method.parse().unwrap(),
-        uri: uri.parse().unwrap(),
-        headers,
-        body,
-        access_key: None,
-    };
+    let request = request(method, uri, headers, body);
     let (parts, body) = handle(cloud, request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
     Answer {
@@ -86,6 +101,20 @@ async fn call_with(cloud: &SharedCloud, method: &str, uri: &str, headers: &[(&st
         } else {
             serde_json::from_slice(&body).unwrap()
         },
+    }
+}
+
+fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: Bytes) -> Request {
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()))
+        .collect();
+    Request {
+        method: method.parse().unwrap(),
+        uri: uri.parse().unwrap(),
+        headers,
+        body,
+        access_key: None,
     }
 }
 

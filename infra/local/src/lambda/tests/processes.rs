@@ -12,7 +12,7 @@ const F: &str = "/2015-03-31/functions/f";
 
 #[tokio::test]
 async fn a_function_gets_its_event_and_its_answer_comes_back() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     assert_eq!(create(&cloud, "f", json!({})).await.status, 201);
     assert_eq!(
         success(run(&cloud, "f", json!({ "a": [1, "ä"] })).await),
@@ -23,7 +23,7 @@ async fn a_function_gets_its_event_and_its_answer_comes_back() {
 
 #[tokio::test]
 async fn sequential_invocations_share_a_process_and_parallel_ones_do_not() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
     let describe = json!({ "describe": true });
     let mut pids = HashSet::new();
@@ -46,7 +46,7 @@ async fn sequential_invocations_share_a_process_and_parallel_ones_do_not() {
 
 #[tokio::test]
 async fn the_environment_is_lambdas_and_the_functions_and_nothing_else() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     let logging = json!({ "LogFormat": "JSON", "ApplicationLogLevel": "DEBUG", "LogGroup": "/chat/f" });
     let own = json!({ "Variables": { "TABLE": "chat" } });
     create(
@@ -75,7 +75,7 @@ async fn the_environment_is_lambdas_and_the_functions_and_nothing_else() {
 
 #[tokio::test]
 async fn failures_read_as_on_aws() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({ "Timeout": 1 })).await;
     let error = failure(run(&cloud, "f", json!({ "error": "no such room" })).await);
     assert_eq!(error["errorMessage"], "no such room");
@@ -110,7 +110,7 @@ async fn failures_read_as_on_aws() {
 
 #[tokio::test]
 async fn a_function_that_cannot_start_says_why() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(
         &cloud,
         "init",
@@ -167,7 +167,7 @@ async fn a_function_that_cannot_start_says_why() {
 
 #[tokio::test]
 async fn an_update_reaches_the_next_invocation() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
     let before = success(run(&cloud, "f", json!({ "describe": true })).await);
     let update = json!({ "Environment": { "Variables": { "COLOUR": "blue" } } });
@@ -183,7 +183,7 @@ async fn an_update_reaches_the_next_invocation() {
 
 #[tokio::test]
 async fn published_versions_and_aliases_keep_their_settings() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     let colour = |colour: &str| json!({ "Environment": { "Variables": { "COLOUR": colour } } });
     create(&cloud, "f", colour("red")).await;
     assert_eq!(
@@ -208,7 +208,7 @@ async fn published_versions_and_aliases_keep_their_settings() {
 
 #[tokio::test]
 async fn the_invoke_api_tells_version_error_and_log() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
     let uri = format!("{F}/invocations");
     let payload = json!({ "print": ["first", "second"], "print_error": ["third"], "return": 1 }).to_string();
@@ -252,8 +252,86 @@ async fn the_invoke_api_tells_version_error_and_log() {
 }
 
 #[tokio::test]
+async fn all_lines_are_in_the_log_group_when_the_answer_is_there() {
+    let cloud = cloud().await;
+    for format in ["Text", "JSON"] {
+        let name = format!("f{format}");
+        let logging = json!({ "LogGroup": "/aws/lambda/f", "LogFormat": format });
+        create(&cloud, &name, json!({ "LoggingConfig": logging })).await;
+        let lines: Vec<String> = (0..500).map(|line| format!("{name} {line:03}")).collect();
+        run(&cloud, &name, json!({ "print": lines })).await;
+        let events = messages(&cloud).await;
+        let printed: Vec<&String> = events.iter().filter(|line| lines.contains(line)).collect();
+        assert!(printed.iter().copied().eq(&lines), "all, in order: {printed:?}");
+    }
+    let events = messages(&cloud).await;
+    for expected in [
+        "INIT_START ",
+        "START RequestId: ",
+        "END RequestId: ",
+        "REPORT RequestId: ",
+    ] {
+        assert_eq!(
+            events.iter().filter(|line| line.starts_with(expected)).count(),
+            1,
+            "{expected}"
+        );
+    }
+    for kind in ["platform.initStart", "platform.start", "platform.report"] {
+        let of_kind = |line: &&String| serde_json::from_str::<Value>(line).is_ok_and(|event| event["type"] == kind);
+        assert_eq!(events.iter().filter(of_kind).count(), 1, "{kind}");
+    }
+}
+
+/// All messages of the group `/aws/lambda/f`, by stream.
+async fn messages(cloud: &SharedCloud) -> Vec<String> {
+    let mut messages = Vec::new();
+    let mut token = Value::Null;
+    loop {
+        let mut input = json!({ "logGroupName": "/aws/lambda/f" });
+        if !token.is_null() {
+            input["nextToken"] = token;
+        }
+        let page = logs(cloud, "FilterLogEvents", input).await;
+        let events = page["events"].as_array().unwrap();
+        messages.extend(events.iter().map(|event| event["message"].as_str().unwrap().to_owned()));
+        token = page["nextToken"].clone();
+        if token.is_null() {
+            return messages;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_process_signs_with_its_role_while_it_lives() {
+    let cloud = cloud().await;
+    create(&cloud, "f", json!({})).await;
+    let seen = success(run(&cloud, "f", json!({ "describe": true })).await);
+    let key = seen["environment"]["AWS_ACCESS_KEY_ID"].as_str().unwrap();
+    let session = cloud.iam.session(key).unwrap();
+    assert_eq!((session.role_arn.as_str(), session.session_name.as_str()), (ROLE, "f"));
+    cloud.lambda.shutdown().await;
+    eventually(|| cloud.iam.session(key).is_none()).await;
+}
+
+#[tokio::test]
+async fn functions_and_their_code_survive_a_restart() {
+    let first = cloud().await;
+    create(&first, "f", json!({ "MemorySize": 256 })).await;
+    let state = first.lambda.kept().take_changed().unwrap().unwrap();
+    let second = cloud().await;
+    second.lambda.kept().load(&state).unwrap();
+    assert_eq!(success(run(&second, "f", json!(1)).await), 1);
+    let read = call(&second, "GET", F, json!({})).await.body;
+    assert_eq!(
+        read["Configuration"],
+        call(&first, "GET", F, json!({})).await.body["Configuration"]
+    );
+}
+
+#[tokio::test]
 async fn an_event_is_answered_at_once_and_tried_again_when_it_fails() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
     let folder = std::env::temp_dir().join(format!("lambda-event-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&folder).unwrap();
@@ -285,7 +363,7 @@ async fn an_event_is_answered_at_once_and_tried_again_when_it_fails() {
 
 #[tokio::test]
 async fn reserved_concurrency_throttles() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
     let uri = "/2017-10-31/functions/f/concurrency";
     call(&cloud, "PUT", uri, json!({ "ReservedConcurrentExecutions": 1 })).await;
@@ -307,7 +385,7 @@ async fn reserved_concurrency_throttles() {
 
 #[tokio::test]
 async fn a_service_needs_a_permission() {
-    let cloud = cloud();
+    let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
     let source = |arn: &str| Invoker::Service {
         principal: "apigateway.amazonaws.com",
@@ -348,7 +426,7 @@ async fn a_service_needs_a_permission() {
 #[tokio::test]
 async fn shutdown_and_drop_end_all_processes() {
     for shut_down in [true, false] {
-        let cloud = cloud();
+        let cloud = cloud().await;
         create(&cloud, "f", json!({})).await;
         let idle = success(run(&cloud, "f", json!({ "describe": true })).await);
         let folder = idle["folder"].as_str().unwrap().to_owned();
