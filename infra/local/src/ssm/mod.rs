@@ -3,6 +3,10 @@
 //! A `SecureString` is not really encrypted; without `WithDecryption` its value is answered as an opaque text.
 //! Standard tier only; no labels, policies or hierarchies by path.
 
+mod describe;
+mod name;
+mod tags;
+
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -19,12 +23,7 @@ use crate::wire::{ApiError, Request, Response, aws_json};
 const VERSIONS_MAX: usize = 100;
 /// Bytes of a value of the standard tier.
 const VALUE_MAX: usize = 4096;
-/// Characters of a name, the ARN in front included.
-const ARN_MAX: usize = 1011;
-const LEVELS_MAX: usize = 15;
-const TAGS_MAX: usize = 50;
 const NAMES_MAX: usize = 10;
-const PAGE_MAX: usize = 50;
 const TYPES: [&str; 3] = ["String", "StringList", SECURE];
 const SECURE: &str = "SecureString";
 /// The key that AWS takes where the caller names none.
@@ -88,10 +87,10 @@ fn act(ssm: &Ssm, account: &Account, request: &Request) -> Result<Value, ApiErro
         "GetParameter" => get(&state, account, &json::input(request)?),
         "GetParameters" => get_many(&state, account, &json::input(request)?),
         "DeleteParameter" => delete(&mut state, account, &json::input(request)?),
-        "DescribeParameters" => describe(&state, account, json::input(request)?),
-        "AddTagsToResource" => add_tags(&mut state, json::input(request)?),
-        "RemoveTagsFromResource" => remove_tags(&mut state, &json::input(request)?),
-        "ListTagsForResource" => list_tags(&mut state, &json::input(request)?),
+        "DescribeParameters" => describe::describe(&state, account, json::input(request)?),
+        "AddTagsToResource" => tags::add(&mut state, json::input(request)?),
+        "RemoveTagsFromResource" => tags::remove(&mut state, &json::input(request)?),
+        "ListTagsForResource" => tags::list(&mut state, &json::input(request)?),
         other => Err(json::unknown_action("ssm", other)),
     }
 }
@@ -108,19 +107,12 @@ struct Put {
     #[serde(default)]
     overwrite: bool,
     #[serde(default)]
-    tags: Vec<Tag>,
+    tags: Vec<tags::Tag>,
     tier: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Tag {
-    key: String,
-    value: String,
-}
-
 fn put(state: &mut Parameters, account: &Account, input: Put) -> Result<Value, ApiError> {
-    check_name(account, &input.name)?;
+    name::check(account, &input.name)?;
     if input.overwrite && !input.tags.is_empty() {
         return Err(invalid(
             "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove overwrite flag. To update tags for an existing parameter, please use AddTagsToResource or RemoveTagsFromResource.",
@@ -151,7 +143,7 @@ fn put(state: &mut Parameters, account: &Account, input: Put) -> Result<Value, A
         )));
     }
     let mut tags = BTreeMap::new();
-    merge_tags(&mut tags, input.tags)?;
+    tags::merge(&mut tags, input.tags)?;
     let modified = jiff::Timestamp::now().as_millisecond();
     let number = match state.get_mut(&input.name) {
         Some(_) if !input.overwrite => {
@@ -290,235 +282,9 @@ struct Delete {
 }
 
 fn delete(state: &mut Parameters, account: &Account, input: &Delete) -> Result<Value, ApiError> {
-    check_name(account, &input.name)?;
+    name::check(account, &input.name)?;
     state.remove(&input.name).ok_or_else(not_found)?;
     Ok(json!({}))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Describe {
-    #[serde(default)]
-    parameter_filters: Vec<Filter>,
-    max_results: Option<usize>,
-    /// The last name of the page before.
-    next_token: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Filter {
-    key: String,
-    option: Option<String>,
-    #[serde(default)]
-    values: Vec<String>,
-}
-
-fn describe(state: &Parameters, account: &Account, input: Describe) -> Result<Value, ApiError> {
-    let size = input.max_results.unwrap_or(PAGE_MAX);
-    if !(1..=PAGE_MAX).contains(&size) {
-        let expected = format!("Member must have value between 1 and {PAGE_MAX}");
-        return Err(constraint("maxResults", &size.to_string(), &expected));
-    }
-    for filter in &input.parameter_filters {
-        filter.check()?;
-    }
-    let after = input.next_token.unwrap_or_default();
-    let mut rest = state
-        .iter()
-        .filter(|(name, parameter)| {
-            **name > after
-                && input
-                    .parameter_filters
-                    .iter()
-                    .all(|filter| filter.holds(name, parameter))
-        })
-        .peekable();
-    let page: Vec<_> = rest.by_ref().take(size).collect();
-    let described: Vec<Value> = page
-        .iter()
-        .map(|(name, parameter)| metadata(account, name, parameter))
-        .collect();
-    let mut output = json!({ "Parameters": described });
-    if let (Some(_), Some((last, _))) = (rest.peek(), page.last()) {
-        output["NextToken"] = json!(last);
-    }
-    Ok(output)
-}
-
-impl Filter {
-    fn check(&self) -> Result<(), ApiError> {
-        if self.key != "Name" && self.key != "Type" {
-            let message = format!(
-                "the local cloud filters parameters by Name and Type, not by {}",
-                self.key
-            );
-            return Err(ApiError::new(400, "InvalidFilterKey", message));
-        }
-        match self.option.as_deref() {
-            None | Some("Equals" | "BeginsWith" | "Contains") => Ok(()),
-            Some(other) => Err(ApiError::new(
-                400,
-                "InvalidFilterOption",
-                format!(
-                    "The following filter option is not valid: {other}. Valid options include: [BeginsWith, Equals, Contains]"
-                ),
-            )),
-        }
-    }
-
-    fn holds(&self, name: &str, parameter: &Parameter) -> bool {
-        let subject = if self.key == "Name" { name } else { &parameter.kind };
-        self.values.iter().any(|value| match self.option.as_deref() {
-            Some("BeginsWith") => subject.starts_with(value.as_str()),
-            Some("Contains") => subject.contains(value.as_str()),
-            _ => subject == value,
-        })
-    }
-}
-
-fn metadata(account: &Account, name: &str, parameter: &Parameter) -> Value {
-    let (number, modified) = parameter
-        .versions
-        .last()
-        .map_or((0, 0), |version| (version.number, version.modified));
-    let mut output = json!({
-        "Name": name,
-        "ARN": arn(account, name),
-        "Type": parameter.kind,
-        "LastModifiedDate": seconds(modified),
-        "LastModifiedUser": format!("arn:{}:iam::{}:root", Account::PARTITION, account.id),
-        "Version": number,
-        "Tier": "Standard",
-        "Policies": [],
-        "DataType": "text",
-    });
-    if let Some(description) = &parameter.description {
-        output["Description"] = json!(description);
-    }
-    if let Some(key_id) = &parameter.key_id {
-        output["KeyId"] = json!(key_id);
-    }
-    output
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Resource {
-    resource_type: String,
-    resource_id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct AddTags {
-    #[serde(flatten)]
-    resource: Resource,
-    tags: Vec<Tag>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RemoveTags {
-    #[serde(flatten)]
-    resource: Resource,
-    tag_keys: Vec<String>,
-}
-
-fn add_tags(state: &mut Parameters, input: AddTags) -> Result<Value, ApiError> {
-    merge_tags(tags_of(state, &input.resource)?, input.tags)?;
-    Ok(json!({}))
-}
-
-fn remove_tags(state: &mut Parameters, input: &RemoveTags) -> Result<Value, ApiError> {
-    tags_of(state, &input.resource)?.retain(|key, _| !input.tag_keys.contains(key));
-    Ok(json!({}))
-}
-
-fn list_tags(state: &mut Parameters, input: &Resource) -> Result<Value, ApiError> {
-    let tags: Vec<Value> = tags_of(state, input)?
-        .iter()
-        .map(|(key, value)| json!({ "Key": key, "Value": value }))
-        .collect();
-    Ok(json!({ "TagList": tags }))
-}
-
-fn tags_of<'a>(state: &'a mut Parameters, resource: &Resource) -> Result<&'a mut BTreeMap<String, String>, ApiError> {
-    if resource.resource_type != "Parameter" {
-        let message = format!(
-            "the local cloud has parameters only, not resources of type {}",
-            resource.resource_type
-        );
-        return Err(ApiError::new(400, "InvalidResourceType", message));
-    }
-    state
-        .get_mut(&resource.resource_id)
-        .map(|parameter| &mut parameter.tags)
-        .ok_or_else(|| {
-            let message = "The resource ID is not valid. Verify that you entered the correct ID and try again.";
-            ApiError::new(400, "InvalidResourceId", message)
-        })
-}
-
-fn merge_tags(tags: &mut BTreeMap<String, String>, sent: Vec<Tag>) -> Result<(), ApiError> {
-    let mut merged = tags.clone();
-    for Tag { key, value } in sent {
-        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
-            return Err(invalid(format!(
-                "the tag '{key}' must have a key of 1 to 128 and a value of up to 256 characters"
-            )));
-        }
-        if key.to_lowercase().starts_with("aws:") {
-            return Err(invalid("Tag keys cannot start with the reserved prefix aws:"));
-        }
-        merged.insert(key, value);
-    }
-    if merged.len() > TAGS_MAX {
-        let message = format!("A parameter may have at most {TAGS_MAX} tags.");
-        return Err(ApiError::new(400, "TooManyTagsError", message));
-    }
-    *tags = merged;
-    Ok(())
-}
-
-/// Checks the name of a new parameter.
-fn check_name(account: &Account, name: &str) -> Result<(), ApiError> {
-    if name.is_empty() {
-        return Err(constraint(
-            "name",
-            name,
-            "Member must have length greater than or equal to 1",
-        ));
-    }
-    let levels: Vec<&str> = name.strip_prefix('/').unwrap_or(name).split('/').collect();
-    let is_level = |level: &&str| {
-        !level.is_empty()
-            && level
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
-    };
-    let first = levels.first().map(|level| level.to_lowercase()).unwrap_or_default();
-    if first.starts_with("aws") || first.starts_with("ssm") || !levels.iter().all(is_level) {
-        return Err(invalid(
-            "Parameter name: can't be prefixed with \"aws\" or \"ssm\" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_",
-        ));
-    }
-    if levels.len() > 1 && !name.starts_with('/') {
-        return Err(invalid("Parameter name must be a fully qualified name."));
-    }
-    if levels.len() > LEVELS_MAX {
-        return Err(ApiError::new(
-            400,
-            "HierarchyLevelLimitExceededException",
-            format!("A hierarchy can have a maximum of {LEVELS_MAX} levels."),
-        ));
-    }
-    if arn(account, name).len() > ARN_MAX {
-        return Err(invalid(format!(
-            "The parameter name must not be longer than {ARN_MAX} characters, its ARN included."
-        )));
-    }
-    Ok(())
 }
 
 fn arn(account: &Account, name: &str) -> String {
