@@ -1,1 +1,85 @@
-//! The stack: what this application deploys.
+//! The stack: what this application deploys. This is the file to edit.
+//!
+//! [`chat`] declares functions, tables, secrets and routes; [`stage`] reads what differs between stages from
+//! `infra/stages/NAME.yml`. See `infra-cdk` for the constructs.
+
+use infra_cdk::{Graph, Mistakes, Settings, Stack, Stage, Table};
+
+/// Name of the application; it begins the names of all resources.
+pub const APP: &str = "chat";
+
+/// Declares the chat.
+///
+/// # Errors
+/// All mistakes of the declaration together.
+pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
+    let mut stack = Stack::new(APP, stage);
+
+    let connections = stack.table(
+        "Connections",
+        Table::keyed_by("connectionId")
+            .expiring_by("expiresAt")
+            .index("by-room", "room", "connectionId"),
+    );
+    let token_key = stack.secret("TokenKey");
+    let token_audience = format!("{APP}-{}", stage.name);
+
+    let authorize = stack
+        .function("authorize")
+        .timeout_seconds(5)
+        .env("TOKEN_KEY_PARAMETER", &token_key)
+        .env("TOKEN_AUDIENCE", token_audience)
+        .env("ALLOWED_ORIGINS", stage.settings.allowed_origins.join(" "));
+    token_key.grant_read(&authorize);
+
+    let connect = stack
+        .function("connect")
+        .timeout_seconds(5)
+        .env("CONNECTIONS_TABLE", &connections);
+    connections.grant_put(&connect);
+
+    let disconnect = stack
+        .function("disconnect")
+        .timeout_seconds(5)
+        .env("CONNECTIONS_TABLE", &connections);
+    connections.grant_delete(&disconnect);
+
+    let send_message = stack
+        .function("send-message")
+        .timeout_seconds(25)
+        .env("CONNECTIONS_TABLE", &connections);
+    connections.grant_get(&send_message);
+    connections.grant_query(&send_message);
+    connections.grant_delete(&send_message);
+
+    let default = stack.function("default").timeout_seconds(5);
+
+    let api = stack
+        .web_socket_api("Chat")
+        .authorizer(&authorize)
+        .route("$connect", &connect)
+        .route("$disconnect", &disconnect)
+        .replying_route("$default", &default)
+        .replying_route("sendMessage", &send_message);
+    api.grant_post_to_connections(&send_message);
+    send_message.set_env("MANAGEMENT_ENDPOINT", api.management_url());
+
+    stack.output("webSocketUrl", api.url());
+    stack.output("managementUrl", api.management_url());
+    stack.output("tokenKey", &token_key);
+    stack.build()
+}
+
+/// Reads the settings of a stage.
+///
+/// # Errors
+/// What is wrong in the text, with line and column.
+pub fn stage(name: &str, region: Option<&str>, yaml: &str) -> Result<Stage, serde_yaml::Error> {
+    let settings: Settings = serde_yaml::from_str(yaml)?;
+    let region = region.or(settings.region.as_deref()).unwrap_or("us-east-1").to_owned();
+    Ok(Stage {
+        name: name.to_owned(),
+        region,
+        settings,
+    })
+}

@@ -1,1 +1,33 @@
-//! Constructs, grants, references and the resource graph; pure.
+//! Constructs, grants, references and the resource graph.
+//!
+//! Pure: no async, no I/O, no AWS SDK. A [`Stack`] collects constructs; [`Stack::build`] reports all mistakes together
+//! or returns a [`Graph`] in CloudFormation's own vocabulary. Two engines read the graph: the direct one resolves the
+//! references and calls AWS; a synthesis prints them as a template.
+//!
+//! Read next: [`Stack`] for what a user writes, [`Graph`] for what comes out, [`Kind`] for what each resource type is.
+
+mod apigatewayv2;
+mod dynamodb;
+mod graph;
+mod iam;
+mod id;
+mod kind;
+mod lambda;
+mod resource;
+mod secret;
+mod stack;
+mod stage;
+mod value;
+
+pub use apigatewayv2::WebSocketApi;
+pub use dynamodb::{Table, TableRef};
+pub use graph::{Graph, Mistake, Mistakes};
+pub use iam::Statement;
+pub use id::{LogicalId, LogicalIdError, StackId, physical_name};
+pub use kind::Kind;
+pub use lambda::Function;
+pub use resource::{RemovalPolicy, Resource};
+pub use secret::Secret;
+pub use stack::Stack;
+pub use stage::{Architecture, ArchitectureSetting, FunctionSettings, Settings, Stage, Throttling};
+pub use value::{Context, Unknown, Value};

@@ -1,1 +1,26 @@
-//! Planner, executor and record of deployments; knows no AWS SDK.
+//! The deployment engine: plan, apply, record.
+//!
+//! Knows no AWS SDK and no terminal. A [`Cloud`] says what exists and makes it be as desired; a [`Store`] keeps the
+//! record of what was deployed; [`mod@plan`] decides, purely; [`Engine`] runs the steps in parallel and tells an observer.
+//!
+//! Read next: [`mod@plan`] for the decisions, [`provider`] for what a cloud must do.
+
+mod apply;
+mod diff;
+mod engine;
+mod event;
+mod observe;
+mod order;
+pub mod plan;
+pub mod provider;
+pub mod record;
+mod recorder;
+mod retry;
+mod time;
+
+pub use engine::{Engine, EngineError, Prepared, Report};
+pub use event::Event;
+pub use plan::{Action, After, Change, Facts, Foreign, Package, Packages, Plan, Step, StepId};
+pub use provider::{Class, Cloud, CloudError, Desired, Live, Ownership, Properties, Target};
+pub use record::{Header, Intent, Lock, Outcome, Record, Recorded, Store, StoreError};
+pub use time::{SystemClock, Time};

@@ -1,0 +1,328 @@
+//! WebSocket APIs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use crate::iam::Statement;
+use crate::stack::{Draft, DraftStack};
+use crate::{Function, Kind, LogicalId, Resource, Value};
+
+/// Longest time that API Gateway waits for a function, in milliseconds: the maximum for WebSocket APIs (API Gateway
+/// Developer Guide, "Quotas for configuring and running a WebSocket API").
+const INTEGRATION_TIMEOUT_MS: u32 = 29_000;
+
+/// A WebSocket API in a stack.
+#[derive(Clone, Debug)]
+pub struct WebSocketApi {
+    draft: Draft,
+    name: String,
+}
+
+/// An API under construction.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Api {
+    name: String,
+    authorizer: Option<LogicalId>,
+    routes: BTreeMap<String, Route>,
+}
+
+#[derive(Clone, Debug)]
+struct Route {
+    function: LogicalId,
+    function_name: String,
+    replies: bool,
+}
+
+impl WebSocketApi {
+    pub(crate) fn add_to(draft: &Draft, name: &str) -> Self {
+        let api = Api {
+            name: name.to_owned(),
+            ..Api::default()
+        };
+        let previous = draft.borrow_mut().apis.insert(name.to_owned(), api);
+        if previous.is_some() {
+            draft
+                .borrow_mut()
+                .mistakes
+                .push(crate::Mistake::Duplicate { id: api_id(name) });
+        }
+        Self {
+            draft: draft.clone(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Asks a function whether a client may connect. Without an authorizer, everybody may.
+    ///
+    /// No identity source is set: API Gateway would refuse a client that lacks one of them, and a token may come in a
+    /// header, the query or a subprotocol.
+    #[must_use]
+    pub fn authorizer(self, function: &Function) -> Self {
+        self.change(|api| api.authorizer = Some(function.id()));
+        self
+    }
+
+    /// Calls a function for messages whose `action` is `key`, or for `$connect`, `$disconnect`, `$default`. What the
+    /// function returns decides about `$connect` and is dropped otherwise.
+    #[must_use]
+    pub fn route(self, key: &str, function: &Function) -> Self {
+        self.add_route(key, function, false)
+    }
+
+    /// Like [`WebSocketApi::route`], and sends the `body` that the function returns back to the caller.
+    #[must_use]
+    pub fn replying_route(self, key: &str, function: &Function) -> Self {
+        self.add_route(key, function, true)
+    }
+
+    /// Lets a function post to connections of this API.
+    pub fn grant_post_to_connections(&self, function: &Function) {
+        let arn = execute_api_arn(
+            &api_id(&self.name),
+            vec!["/".into(), self.stage_name(), "/POST/@connections/*".into()],
+        );
+        let sid = format!("PostTo{}", api_id(&self.name));
+        function.allow(Statement::allow(sid, ["execute-api:ManageConnections"], [arn]));
+    }
+
+    /// Returns the URL that clients connect to.
+    #[must_use]
+    pub fn url(&self) -> Value {
+        self.under("ApiEndpoint")
+    }
+
+    /// Returns the URL under which functions find `@connections`.
+    #[must_use]
+    pub fn management_url(&self) -> Value {
+        self.under("ManagementEndpoint")
+    }
+
+    fn under(&self, endpoint: &'static str) -> Value {
+        let endpoint = Value::Attribute {
+            of: api_id(&self.name),
+            name: endpoint,
+        };
+        Value::Join(vec![endpoint, "/".into(), self.stage_name()])
+    }
+
+    fn stage_name(&self) -> Value {
+        self.draft.borrow().id.stage.as_str().into()
+    }
+
+    fn add_route(self, key: &str, function: &Function, replies: bool) -> Self {
+        let route = Route {
+            function: function.id(),
+            function_name: function.name().to_owned(),
+            replies,
+        };
+        let id = LogicalId::from_words(&[&self.name, key, "route"]);
+        let mut previous = None;
+        self.change(|api| previous = api.routes.insert(key.to_owned(), route));
+        if previous.is_some() {
+            self.draft.borrow_mut().mistakes.push(crate::Mistake::Duplicate { id });
+        }
+        self
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Api)) {
+        if let Some(api) = self.draft.borrow_mut().apis.get_mut(&self.name) {
+            change(api);
+        }
+    }
+}
+
+impl Api {
+    /// Turns the API into resources.
+    pub(crate) fn finish(self, draft: &mut DraftStack) {
+        let api = api_id(&self.name);
+        if self.routes.is_empty() {
+            draft.invalid(
+                format!("API `{}`", self.name),
+                "has no route; API Gateway deploys only APIs with routes",
+            );
+        }
+        let display_name = format!("{}-{}-{}", draft.id.app, draft.id.stage, self.name.to_lowercase());
+        let resource = Resource::new(Kind::Api)
+            .with("Name", display_name)
+            .with("ProtocolType", "WEBSOCKET")
+            .with("RouteSelectionExpression", "$request.body.action");
+        draft.add(api.clone(), resource);
+
+        let mut snapshot = BTreeSet::new();
+        let authorizer = self.add_authorizer(draft, &api, &mut snapshot);
+        for (key, route) in &self.routes {
+            self.add_route(draft, &api, key, route, authorizer.as_ref(), &mut snapshot);
+        }
+        self.add_deployment_and_stage(draft, &api, snapshot);
+    }
+
+    fn add_authorizer(
+        &self,
+        draft: &mut DraftStack,
+        api: &LogicalId,
+        snapshot: &mut BTreeSet<LogicalId>,
+    ) -> Option<LogicalId> {
+        let function = self.authorizer.as_ref()?;
+        let id = LogicalId::from_words(&[&self.name, "authorizer"]);
+        let resource = Resource::new(Kind::Authorizer)
+            .with("ApiId", attribute(api, "ApiId"))
+            .with("Name", "authorizer")
+            .with("AuthorizerType", "REQUEST")
+            .with("AuthorizerUri", invocation_uri(function))
+            .inside(api.clone());
+        draft.add(id.clone(), resource);
+        let source = vec!["/authorizers/".into(), attribute(&id, "AuthorizerId")];
+        draft.add(
+            LogicalId::from_words(&[&self.name, "authorizer", "permission"]),
+            permission(function, execute_api_arn(api, source)),
+        );
+        snapshot.insert(id.clone());
+        Some(id)
+    }
+
+    fn add_route(
+        &self,
+        draft: &mut DraftStack,
+        api: &LogicalId,
+        key: &str,
+        route: &Route,
+        authorizer: Option<&LogicalId>,
+        snapshot: &mut BTreeSet<LogicalId>,
+    ) {
+        // One integration per function, shared by all routes that call it.
+        let integration = LogicalId::from_words(&[&self.name, &route.function_name, "integration"]);
+        if snapshot.insert(integration.clone()) {
+            let resource = Resource::new(Kind::Integration)
+                .with("ApiId", attribute(api, "ApiId"))
+                .with("IntegrationType", "AWS_PROXY")
+                .with("IntegrationMethod", "POST")
+                .with("IntegrationUri", invocation_uri(&route.function))
+                .with("TimeoutInMillis", INTEGRATION_TIMEOUT_MS)
+                .inside(api.clone());
+            draft.add(integration.clone(), resource);
+        }
+
+        let id = LogicalId::from_words(&[&self.name, key, "route"]);
+        let target = Value::Join(vec!["integrations/".into(), attribute(&integration, "IntegrationId")]);
+        let mut resource = Resource::new(Kind::Route)
+            .with("ApiId", attribute(api, "ApiId"))
+            .with("RouteKey", key)
+            .with("Target", target)
+            .inside(api.clone());
+        // API Gateway authorises connecting only; the decision holds for all messages of the connection.
+        resource = match authorizer.filter(|_| key == "$connect") {
+            Some(authorizer) => resource
+                .with("AuthorizationType", "CUSTOM")
+                .with("AuthorizerId", attribute(authorizer, "AuthorizerId")),
+            None => resource.with("AuthorizationType", "NONE"),
+        };
+        if route.replies {
+            resource = resource.with("RouteResponseSelectionExpression", "$default");
+            let response = LogicalId::from_words(&[&self.name, key, "route", "response"]);
+            let reply = Resource::new(Kind::RouteResponse)
+                .with("ApiId", attribute(api, "ApiId"))
+                .with("RouteId", attribute(&id, "RouteId"))
+                .with("RouteResponseKey", "$default")
+                .inside(id.clone());
+            draft.add(response.clone(), reply);
+            snapshot.insert(response);
+        }
+        draft.add(id.clone(), resource);
+        snapshot.insert(id);
+
+        let source = vec!["/".into(), draft.id.stage.as_str().into(), "/".into(), key.into()];
+        draft.add(
+            LogicalId::from_words(&[&self.name, key, "permission"]),
+            permission(&route.function, execute_api_arn(api, source)),
+        );
+    }
+
+    fn add_deployment_and_stage(&self, draft: &mut DraftStack, api: &LogicalId, snapshot: BTreeSet<LogicalId>) {
+        let trigger = digest(snapshot.iter().chain([api]).map(|id| (id, &draft.resources[id])));
+        let deployment = LogicalId::from_words(&[&self.name, "deployment"]);
+        let mut resource = Resource::new(Kind::Deployment)
+            .with("ApiId", attribute(api, "ApiId"))
+            .with("Trigger", trigger)
+            .inside(api.clone());
+        resource.snapshot_of = snapshot;
+        draft.add(deployment.clone(), resource);
+
+        let mut stage = Resource::new(Kind::Stage)
+            .with("ApiId", attribute(api, "ApiId"))
+            .with("StageName", draft.id.stage.as_str())
+            .with("DeploymentId", attribute(&deployment, "DeploymentId"))
+            .inside(api.clone());
+        if let Some(throttling) = draft.stage.settings.throttling {
+            let limits = Value::map([
+                ("ThrottlingRateLimit", throttling.rate_limit),
+                ("ThrottlingBurstLimit", throttling.burst_limit),
+            ]);
+            stage = stage.with("DefaultRouteSettings", limits);
+        }
+        draft.add(LogicalId::from_words(&[&self.name, "stage"]), stage);
+    }
+}
+
+fn api_id(name: &str) -> LogicalId {
+    LogicalId::from_words(&[name, "api"])
+}
+
+fn attribute(of: &LogicalId, name: &'static str) -> Value {
+    Value::Attribute { of: of.clone(), name }
+}
+
+/// Returns `arn:{partition}:execute-api:{region}:{account}:{api}` and what follows.
+fn execute_api_arn(api: &LogicalId, rest: Vec<Value>) -> Value {
+    let mut parts = vec![
+        "arn:".into(),
+        Value::Partition,
+        ":execute-api:".into(),
+        Value::Region,
+        ":".into(),
+        Value::AccountId,
+        ":".into(),
+        attribute(api, "ApiId"),
+    ];
+    parts.extend(rest);
+    Value::Join(parts)
+}
+
+/// Returns the URI by which API Gateway calls a function (API Gateway Developer Guide, `IntegrationUri`).
+fn invocation_uri(function: &LogicalId) -> Value {
+    Value::Join(vec![
+        "arn:".into(),
+        Value::Partition,
+        ":apigateway:".into(),
+        Value::Region,
+        ":lambda:path/2015-03-31/functions/".into(),
+        attribute(function, "Arn"),
+        "/invocations".into(),
+    ])
+}
+
+/// Returns the statement of a function's resource policy that lets API Gateway call it from `source_arn` only.
+fn permission(function: &LogicalId, source_arn: Value) -> Resource {
+    Resource::new(Kind::Permission)
+        .with("FunctionName", attribute(function, "FunctionName"))
+        .with("Action", "lambda:InvokeFunction")
+        .with("Principal", "apigateway.amazonaws.com")
+        .with("SourceAccount", Value::AccountId)
+        .with("SourceArn", source_arn)
+        .inside(function.clone())
+}
+
+/// Returns a digest of declarations, 16 hexadecimal digits: it changes if and only if one of them does.
+fn digest<'a>(resources: impl Iterator<Item = (&'a LogicalId, &'a Resource)>) -> String {
+    let mut hasher = Sha256::new();
+    for (id, resource) in resources {
+        let properties: BTreeMap<_, _> = resource.properties.iter().filter(|(name, _)| *name != "Tags").collect();
+        hasher.update(format!("{id}={properties:?};"));
+    }
+    hasher
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

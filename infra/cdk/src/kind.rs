@@ -1,0 +1,157 @@
+//! Resource types: what CloudFormation calls them, and the rules that planner and executor read as data.
+
+use serde::{Deserialize, Serialize};
+
+/// A type of resource. Adding one makes the compiler name every place that must handle it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// `AWS::ApiGatewayV2::Api`
+    Api,
+    /// `AWS::ApiGatewayV2::Authorizer`
+    Authorizer,
+    /// `AWS::ApiGatewayV2::Deployment`
+    Deployment,
+    /// `AWS::ApiGatewayV2::Integration`
+    Integration,
+    /// `AWS::ApiGatewayV2::Route`
+    Route,
+    /// `AWS::ApiGatewayV2::RouteResponse`
+    RouteResponse,
+    /// `AWS::ApiGatewayV2::Stage`
+    Stage,
+    /// `AWS::DynamoDB::Table`
+    Table,
+    /// `AWS::IAM::Role`
+    Role,
+    /// `AWS::IAM::RolePolicy`: an inline policy.
+    RolePolicy,
+    /// `AWS::Lambda::Function`
+    Function,
+    /// `AWS::Lambda::Permission`
+    Permission,
+    /// `AWS::Logs::LogGroup`
+    LogGroup,
+    /// `AWS::SSM::Parameter` of the type `SecureString`, whose value is generated at creation and never read back.
+    Parameter,
+}
+
+impl Kind {
+    /// Returns CloudFormation's name of the type.
+    #[must_use]
+    pub const fn cloudformation_type(self) -> &'static str {
+        match self {
+            Self::Api => "AWS::ApiGatewayV2::Api",
+            Self::Authorizer => "AWS::ApiGatewayV2::Authorizer",
+            Self::Deployment => "AWS::ApiGatewayV2::Deployment",
+            Self::Integration => "AWS::ApiGatewayV2::Integration",
+            Self::Route => "AWS::ApiGatewayV2::Route",
+            Self::RouteResponse => "AWS::ApiGatewayV2::RouteResponse",
+            Self::Stage => "AWS::ApiGatewayV2::Stage",
+            Self::Table => "AWS::DynamoDB::Table",
+            Self::Role => "AWS::IAM::Role",
+            Self::RolePolicy => "AWS::IAM::RolePolicy",
+            Self::Function => "AWS::Lambda::Function",
+            Self::Permission => "AWS::Lambda::Permission",
+            Self::LogGroup => "AWS::Logs::LogGroup",
+            Self::Parameter => "AWS::SSM::Parameter",
+        }
+    }
+
+    /// Returns the property that holds the name we choose, unique in its account and Region; `None` where AWS assigns
+    /// an id or the name is only unique within a parent.
+    #[must_use]
+    pub const fn name_property(self) -> Option<&'static str> {
+        match self {
+            Self::Table => Some("TableName"),
+            Self::Role => Some("RoleName"),
+            Self::Function => Some("FunctionName"),
+            Self::LogGroup => Some("LogGroupName"),
+            Self::Parameter => Some("Name"),
+            Self::Api
+            | Self::Authorizer
+            | Self::Deployment
+            | Self::Integration
+            | Self::Route
+            | Self::RouteResponse
+            | Self::Stage
+            | Self::RolePolicy
+            | Self::Permission => None,
+        }
+    }
+
+    /// Returns the properties whose change needs a new resource: `createOnlyProperties` of the CloudFormation schemas.
+    ///
+    /// `Trigger` of a deployment is ours: the digest of everything that the deployment takes a snapshot of.
+    #[must_use]
+    pub const fn create_only_properties(self) -> &'static [&'static str] {
+        match self {
+            Self::Api => &["ProtocolType"],
+            Self::Authorizer | Self::Integration | Self::Route => &["ApiId"],
+            Self::Deployment => &["ApiId", "Trigger"],
+            Self::RouteResponse => &["ApiId", "RouteId", "RouteResponseKey"],
+            Self::Stage => &["ApiId", "StageName"],
+            Self::Table => &["TableName", "KeySchema"],
+            Self::Role => &["RoleName", "Path"],
+            Self::RolePolicy => &["RoleName", "PolicyName"],
+            Self::Function => &["FunctionName", "PackageType"],
+            Self::Permission => &["FunctionName", "Action", "Principal", "SourceArn", "SourceAccount"],
+            Self::LogGroup => &["LogGroupName"],
+            Self::Parameter => &["Name", "Type"],
+        }
+    }
+
+    /// Returns whether a second one can exist beside the first while it is replaced, though all names stay the same:
+    /// true where AWS assigns the id.
+    #[must_use]
+    pub const fn replaces_create_first(self) -> bool {
+        match self {
+            Self::Api | Self::Authorizer | Self::Deployment | Self::Integration => true,
+            Self::Route
+            | Self::RouteResponse
+            | Self::Stage
+            | Self::Table
+            | Self::Role
+            | Self::RolePolicy
+            | Self::Function
+            | Self::Permission
+            | Self::LogGroup
+            | Self::Parameter => false,
+        }
+    }
+
+    /// Returns whether replacing or deleting one loses what users stored in it.
+    #[must_use]
+    pub const fn holds_data(self) -> bool {
+        matches!(self, Self::Table | Self::Parameter)
+    }
+
+    /// Returns whether the resource carries ownership tags (property `Tags`); the others are known by their parent, a
+    /// marker in their description, or their natural key.
+    #[must_use]
+    pub const fn is_taggable(self) -> bool {
+        matches!(
+            self,
+            Self::Api | Self::Stage | Self::Table | Self::Role | Self::Function | Self::LogGroup | Self::Parameter
+        )
+    }
+
+    /// Returns the attributes that other resources may refer to.
+    #[must_use]
+    pub const fn attributes(self) -> &'static [&'static str] {
+        match self {
+            // `ManagementEndpoint` is where functions call `@connections`, without the stage.
+            Self::Api => &["ApiId", "ApiEndpoint", "ManagementEndpoint"],
+            Self::Authorizer => &["AuthorizerId"],
+            Self::Deployment => &["DeploymentId"],
+            Self::Integration => &["IntegrationId"],
+            Self::Route => &["RouteId"],
+            Self::Stage => &["StageName"],
+            Self::Table => &["TableName", "Arn"],
+            Self::Role => &["RoleName", "Arn"],
+            Self::Function => &["FunctionName", "Arn"],
+            Self::LogGroup => &["LogGroupName", "Arn"],
+            Self::Parameter => &["Name", "Arn"],
+            Self::RouteResponse | Self::RolePolicy | Self::Permission => &[],
+        }
+    }
+}

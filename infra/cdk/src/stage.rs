@@ -1,0 +1,156 @@
+//! What differs between stages: settings, read from one YAML file per stage.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::RemovalPolicy;
+
+/// One stage of the application: its name, Region and settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// For example `dev`; 1 to 20 of `[a-z0-9-]`.
+    pub name: String,
+    /// Where it is deployed, for example `eu-central-1`.
+    pub region: String,
+    /// Everything else.
+    pub settings: Settings,
+}
+
+/// The settings of a stage file. Unknown keys are errors.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// Region to deploy to; the command line and `AWS_REGION` override it.
+    pub region: Option<String>,
+    /// What the functions run on.
+    #[serde(default)]
+    pub architecture: ArchitectureSetting,
+    /// The cargo profile that builds the functions.
+    #[serde(default = "default_build_profile")]
+    pub build_profile: String,
+    /// What happens to tables and secrets that leave the stack, and at `destroy`.
+    #[serde(default)]
+    pub removal_policy: RemovalPolicy,
+    /// Days that log lines are kept: one of the values that CloudWatch Logs knows.
+    #[serde(default = "default_log_retention_days")]
+    pub log_retention_days: u32,
+    /// Days back that a table can be restored to (1 to 35); without it there is no point-in-time recovery.
+    pub point_in_time_recovery_days: Option<u32>,
+    /// Settings of all functions.
+    #[serde(default)]
+    pub functions: FunctionSettings,
+    /// Settings of single functions by name; they win over `functions`.
+    #[serde(default)]
+    pub function: BTreeMap<String, FunctionSettings>,
+    /// Limits of the API's stage; AWS's account limits without it.
+    pub throttling: Option<Throttling>,
+    /// Origins of web pages that may connect, for example `https://chat.example.com`; empty: any.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+}
+
+/// Settings of functions; what is missing has the default of the stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FunctionSettings {
+    /// Memory in MB, 128 to 10,240. Lambda gives CPU in proportion: 1,769 MB is one virtual CPU.
+    pub memory_mb: Option<u32>,
+    /// Seconds until an invocation is ended, 1 to 900.
+    pub timeout_seconds: Option<u32>,
+    /// The least severe level that is logged: `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR` or `FATAL`.
+    pub log_level: Option<String>,
+}
+
+/// Requests that a stage accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Throttling {
+    /// Steady rate in requests per second.
+    pub rate_limit: u32,
+    /// Requests above the rate that are still accepted at once.
+    pub burst_limit: u32,
+}
+
+/// Instruction set of the functions, by Lambda's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Architecture {
+    /// AWS Graviton.
+    #[serde(rename = "arm64")]
+    Arm64,
+    /// Intel and AMD.
+    #[serde(rename = "x86_64")]
+    X86_64,
+}
+
+impl Architecture {
+    /// Returns Lambda's name of it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Arm64 => "arm64",
+            Self::X86_64 => "x86_64",
+        }
+    }
+
+    /// Returns the architecture of the machine that this was compiled for.
+    #[must_use]
+    pub const fn of_host() -> Self {
+        if cfg!(target_arch = "aarch64") {
+            Self::Arm64
+        } else {
+            Self::X86_64
+        }
+    }
+}
+
+/// Architecture as a stage file names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArchitectureSetting {
+    /// That of the machine that deploys.
+    #[default]
+    Host,
+    /// AWS Graviton.
+    Arm64,
+    /// Intel and AMD.
+    #[serde(rename = "x86_64")]
+    X86_64,
+}
+
+impl ArchitectureSetting {
+    /// Returns the architecture that is meant.
+    #[must_use]
+    pub const fn resolve(self) -> Architecture {
+        match self {
+            Self::Host => Architecture::of_host(),
+            Self::Arm64 => Architecture::Arm64,
+            Self::X86_64 => Architecture::X86_64,
+        }
+    }
+}
+
+fn default_build_profile() -> String {
+    "lambda".to_owned()
+}
+
+fn default_log_retention_days() -> u32 {
+    14
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            region: None,
+            architecture: ArchitectureSetting::default(),
+            build_profile: default_build_profile(),
+            removal_policy: RemovalPolicy::default(),
+            log_retention_days: default_log_retention_days(),
+            point_in_time_recovery_days: None,
+            functions: FunctionSettings::default(),
+            function: BTreeMap::new(),
+            throttling: None,
+            allowed_origins: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What is deployed, as recorded beside it; and where the record is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+
+use infra_cdk::{Kind, LogicalId, RemovalPolicy, StackId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::provider::{CloudError, Properties};
+
+/// Version of the record's format. A newer record is refused with the advice to update the tool; an older one is read
+/// and written back in this version.
+pub const SCHEMA: u32 = 1;
+
+/// Everything known about one deployed stack.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// The stack's header.
+    pub header: Header,
+    /// Its resources.
+    pub resources: BTreeMap<LogicalId, Recorded>,
+}
+
+/// What is true of the whole stack.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    /// Format of header and resources.
+    pub schema: u32,
+    /// Grows by one with every deployment: who wrote last. A writer with an older number is refused.
+    pub fence: u64,
+    /// Who is deploying now.
+    pub lock: Option<Lock>,
+    /// What the running or interrupted deployment set out to do, written before its first mutating call.
+    pub intents: Vec<Intent>,
+    /// Outputs of the last finished deployment.
+    pub outputs: BTreeMap<String, Json>,
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            fence: 0,
+            lock: None,
+            intents: Vec::new(),
+            outputs: BTreeMap::new(),
+        }
+    }
+}
+
+/// Who is deploying, and until when nobody else may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lock {
+    /// Person, host and process, for people to read.
+    pub owner: String,
+    /// Start, in seconds since 1970.
+    pub acquired_at: u64,
+    /// End of the lease, in seconds since 1970; a living owner moves it on.
+    pub lease_until: u64,
+}
+
+/// One step that a deployment set out to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Intent {
+    /// The resource.
+    pub id: LogicalId,
+    /// Its type.
+    pub kind: Kind,
+    /// `create`, `update`, `replace`, `delete`, `adopt` or `retain`.
+    pub action: String,
+    /// The name it has or shall have, where we choose it.
+    pub name: Option<String>,
+}
+
+/// One resource as it was after its last step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// Its type.
+    pub kind: Kind,
+    /// What AWS knows it by.
+    pub physical_id: String,
+    /// Its declared properties, resolved. Never a secret.
+    pub properties: Properties,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// What must be deleted after it.
+    pub dependencies: BTreeSet<LogicalId>,
+    /// What it took a snapshot of.
+    pub snapshot_of: BTreeSet<LogicalId>,
+    /// The resource that contains it.
+    pub parent: Option<LogicalId>,
+    /// What happens when it leaves the stack.
+    pub removal_policy: RemovalPolicy,
+}
+
+/// A change to the record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The resource is like this now.
+    Put(LogicalId, Recorded),
+    /// The resource is gone, or retained and forgotten.
+    Removed(LogicalId),
+}
+
+/// Where records are kept. A store knows nothing of their meaning; all decisions about locks are made here:
+/// [`Store::begin`] and [`Store::write`] are conditional on [`Header::fence`].
+pub trait Store: Send + Sync + 'static {
+    /// Returns the record of a stack, or `None` when it was never deployed.
+    fn load(&self, stack: &StackId) -> impl Future<Output = Result<Option<Record>, StoreError>> + Send;
+
+    /// Writes `header`, provided that the stored fence is still `expected_fence` (0: none stored) and nobody else holds
+    /// an unexpired lock at `now` (seconds since 1970). Makes the store itself when it does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] with who holds the lock; [`StoreError::Overtaken`] when the fence has moved.
+    fn begin(
+        &self,
+        stack: &StackId,
+        expected_fence: u64,
+        now: u64,
+        header: &Header,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes outcomes and, if given, the header, provided that the stored fence is `fence`.
+    ///
+    /// # Errors
+    /// [`StoreError::Overtaken`] when another deployment has taken over: nothing was written.
+    fn write(
+        &self,
+        stack: &StackId,
+        fence: u64,
+        outcomes: &[Outcome],
+        header: Option<&Header>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes the whole record under the same condition, and the store itself when that was the last record in it.
+    fn erase(&self, stack: &StackId, fence: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Why the record could not be read or written.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another deployment holds the lock.
+    #[error("{stack} is locked by {} since {}s ago; its lease ends in {}s", lock.owner, now.saturating_sub(lock.acquired_at), lock.lease_until.saturating_sub(*now))]
+    Locked {
+        /// The stack.
+        stack: StackId,
+        /// The holder.
+        lock: Lock,
+        /// The time it was judged at, in seconds since 1970.
+        now: u64,
+    },
+    /// Another deployment has begun since this one read the record.
+    #[error("another deployment of {stack} has taken over; nothing more was recorded")]
+    Overtaken {
+        /// The stack.
+        stack: StackId,
+    },
+    /// The record was written by a newer version of this tool.
+    #[error("the record of {stack} has format {found}, this version knows up to {SCHEMA}; update the tool")]
+    Newer {
+        /// The stack.
+        stack: StackId,
+        /// Its format.
+        found: u32,
+    },
+    /// The record cannot be understood.
+    #[error("the record of {stack} is damaged at {item}: {message}")]
+    Damaged {
+        /// The stack.
+        stack: StackId,
+        /// The item's key.
+        item: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A call failed.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+}
