@@ -122,15 +122,21 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn plan_destroy(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let packages = Packages::new();
         let mut record = self.record(graph).await?.unwrap_or_default();
-        let live = observe(&*self.cloud, graph, &packages, &record)
+        let located = observe::locate_unrecorded(&*self.cloud, graph, &record)
             .await
             .map_err(EngineError::Read)?;
-        for (id, found) in &live {
-            if found.ownership == Ownership::Ours && !record.resources.contains_key(id) {
-                let located = observe::recorded(graph, id, found, found.properties.clone());
-                record.resources.insert(id.clone(), located);
-            }
+        for (id, found) in located
+            .into_iter()
+            .filter(|(_, found)| found.ownership == Ownership::Ours)
+        {
+            let located = observe::recorded(graph, &id, &found, found.properties.clone());
+            record.resources.insert(id, located);
         }
+        let live: BTreeMap<_, _> = record
+            .resources
+            .iter()
+            .map(|(id, recorded)| (id.clone(), observe::live_as_recorded(recorded)))
+            .collect();
         let context = self.cloud.context();
         let plan = plan::destroy(Facts {
             graph,

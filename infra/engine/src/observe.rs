@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use infra_cdk::{Graph, LogicalId, StackId};
 
 use crate::plan::{Known, Packages};
-use crate::provider::{Cloud, CloudError, Live, Properties, Target};
+use crate::provider::{Cloud, CloudError, Live, Ownership, Properties, Target};
 use crate::record::{Record, Recorded};
 
 /// Returns what exists.
@@ -29,6 +29,26 @@ pub(crate) async fn observe<C: Cloud>(
             return Ok(live);
         }
         live.extend(cloud.observe(&targets).await?);
+    }
+}
+
+/// Returns what exists of the declared resources that are not recorded, for a removal.
+///
+/// Nothing else needs to be read: deleting what is gone already is success, and what lies inside something that is
+/// deleted goes with it.
+pub(crate) async fn locate_unrecorded<C: Cloud>(
+    cloud: &C,
+    graph: &Graph,
+    record: &Record,
+) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
+    let targets: Vec<Target> = next_targets(cloud, graph, &Packages::new(), record, &BTreeMap::new())
+        .into_iter()
+        .filter(|target| target.physical_id.is_none() && graph.resources()[&target.id].parent.is_none())
+        .collect();
+    if targets.is_empty() {
+        Ok(BTreeMap::new())
+    } else {
+        cloud.observe(&targets).await
     }
 }
 
@@ -80,6 +100,16 @@ pub(crate) fn recorded_target(stack: &StackId, id: &LogicalId, recorded: &Record
         kind: recorded.kind,
         physical_id: Some(recorded.physical_id.clone()),
         properties: recorded.properties.clone(),
+    }
+}
+
+/// Returns a recorded resource as if it had just been read.
+pub(crate) fn live_as_recorded(recorded: &Recorded) -> Live {
+    Live {
+        physical_id: recorded.physical_id.clone(),
+        properties: recorded.properties.clone(),
+        attributes: recorded.attributes.clone(),
+        ownership: Ownership::Ours,
     }
 }
 
