@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
-use super::settings::invalid_parameter;
+use super::validation::invalid_parameter;
 use crate::wire::ApiError;
 
 /// Largest archive in a request: 50 MB. AWS takes bigger ones through S3 only.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 
 use super::Outcome;
 use super::code::Unpacked;
-use super::control::ACCOUNT_CONCURRENCY;
+use super::concurrency::ACCOUNT_CONCURRENCY;
 use super::model::Version;
 use super::worker::Worker;
-use crate::cloud::SharedCloud;
+use crate::cloud::{Cloud, SharedCloud};
 use crate::wire::ApiError;
 
 /// Function processes at the same time, idle ones included. AWS would start up to a thousand environments; a laptop
@@ -125,8 +125,14 @@ impl Host {
             return Err(throttled("ConcurrentInvocationLimitExceeded"));
         };
         let (reply, finished) = oneshot::channel();
-        let launch = Launch::new(cloud);
-        self.spawn(run_in_slot(admission, slot, launch, target, invocation, reply));
+        self.spawn(run_in_slot(
+            admission,
+            slot,
+            Arc::downgrade(cloud),
+            target,
+            invocation,
+            reply,
+        ));
         finished.await.map_err(|_| shutting_down())
     }
 
@@ -179,7 +185,7 @@ impl Host {
 async fn run_in_slot(
     admission: Admission,
     slot: OwnedSemaphorePermit,
-    launch: Launch,
+    cloud: Weak<Cloud>,
     target: Target,
     invocation: Invocation,
     reply: oneshot::Sender<Finished>,
@@ -191,7 +197,7 @@ async fn run_in_slot(
         None => {
             shared.make_room();
             let prepared = shared.prepare(&target).await;
-            Worker::start(&launch, &target.version, prepared)
+            Worker::start(&cloud, &target.version, prepared)
         }
     };
     // The caller may invoke again at once: what it used must be free by then, or every call would be a cold start.
@@ -203,20 +209,6 @@ async fn run_in_slot(
         drop(admission);
     };
     worker.run(invocation, reply, give_back).await;
-}
-
-/// What a new process needs of the cloud, without keeping the cloud alive.
-#[derive(Clone, Debug)]
-pub(super) struct Launch {
-    pub(super) cloud: std::sync::Weak<crate::cloud::Cloud>,
-}
-
-impl Launch {
-    fn new(cloud: &SharedCloud) -> Self {
-        Self {
-            cloud: Arc::downgrade(cloud),
-        }
-    }
 }
 
 /// Counts an invocation against the limits until it is dropped.

@@ -55,10 +55,10 @@ pub(super) async fn handle(cloud: &SharedCloud, of: &FunctionRef, request: &Requ
             ))
         }
         other => {
-            let mut violations = super::settings::Violations::default();
+            let mut violations = super::validation::Violations::default();
             violations.one_of("invocationType", Some(other), &["Event", "RequestResponse", "DryRun"]);
             violations.finish()?;
-            Err(super::settings::invalid_parameter("unknown invocation type"))
+            Err(super::validation::invalid_parameter("unknown invocation type"))
         }
     }
 }

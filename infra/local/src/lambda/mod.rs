@@ -6,6 +6,7 @@
 //! Source of every rule: the Lambda API Reference and Developer Guide, and botocore's model of 2015-03-31.
 
 mod code;
+mod concurrency;
 mod control;
 mod environment;
 mod host;
@@ -20,6 +21,7 @@ mod settings;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod validation;
 mod versions;
 mod worker;
 
@@ -167,7 +169,9 @@ async fn route(cloud: &SharedCloud, request: &Request, call: &Call) -> Result<Re
         ("POST", ["2015-03-31", "functions", f, "invocations"]) => {
             invocation::handle(cloud, &call.function(cloud, f)?, request).await
         }
-        ("POST", ["2015-03-31", "functions", f, "policy"]) => policy::add(cloud, &call.function(cloud, f)?, request),
+        ("POST", ["2015-03-31", "functions", f, "policy"]) => {
+            policy::add(cloud, &call.function(cloud, f)?, call, request)
+        }
         ("GET", ["2015-03-31", "functions", f, "policy"]) => policy::get(cloud, &call.function(cloud, f)?),
         ("DELETE", ["2015-03-31", "functions", f, "policy", sid]) => {
             policy::remove(cloud, &call.function(cloud, f)?, sid, call.query("RevisionId"))
@@ -192,18 +196,16 @@ async fn route(cloud: &SharedCloud, request: &Request, call: &Call) -> Result<Re
             versions::delete_alias(cloud, &call.function(cloud, f)?, alias)
         }
         ("PUT", ["2017-10-31", "functions", f, "concurrency"]) => {
-            control::put_concurrency(cloud, &call.function(cloud, f)?, request)
+            concurrency::put(cloud, &call.function(cloud, f)?, request)
         }
-        ("GET", ["2019-09-30", "functions", f, "concurrency"]) => {
-            control::get_concurrency(cloud, &call.function(cloud, f)?)
-        }
+        ("GET", ["2019-09-30", "functions", f, "concurrency"]) => concurrency::get(cloud, &call.function(cloud, f)?),
         ("DELETE", ["2017-10-31", "functions", f, "concurrency"]) => {
-            control::delete_concurrency(cloud, &call.function(cloud, f)?)
+            concurrency::delete(cloud, &call.function(cloud, f)?)
         }
         ("POST", ["2017-03-31", "tags", arn]) => tags::add(cloud, arn, request),
         ("DELETE", ["2017-03-31", "tags", arn]) => tags::remove(cloud, arn, call),
         ("GET", ["2017-03-31", "tags", arn]) => tags::list(cloud, arn),
-        ("GET", ["2016-08-19", "account-settings"]) => Ok(control::account_settings(cloud)),
+        ("GET", ["2016-08-19", "account-settings"]) => Ok(concurrency::account_settings(cloud)),
         _ => Err(unknown_operation(method, request.uri.path())),
     }
 }

@@ -3,14 +3,16 @@
 //! Evaluation follows "Testing Lambda resource-based policies" of the Developer Guide: nothing is allowed unless a
 //! statement matches principal, action, resource and every condition.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::body;
 use super::control::check_revision;
 use super::model::{Function, Policy};
 use super::name::{FunctionRef, LATEST};
-use super::settings::{Violations, invalid_parameter};
+use super::validation::{Violations, invalid_parameter, refuse_unknown};
+use super::{Call, body};
 use crate::cloud::{Account, SharedCloud};
 use crate::wire::{ApiError, Request, Response, request_id, rest_json};
 
@@ -39,19 +41,15 @@ struct AddPermission {
     source_account: Option<String>,
     revision_id: Option<String>,
     #[serde(flatten)]
-    rest: std::collections::BTreeMap<String, Value>,
+    rest: BTreeMap<String, Value>,
 }
 
 /// `AddPermission`.
-pub(super) fn add(cloud: &SharedCloud, of: &FunctionRef, request: &Request) -> Result<Response, ApiError> {
+pub(super) fn add(cloud: &SharedCloud, of: &FunctionRef, call: &Call, request: &Request) -> Result<Response, ApiError> {
     let add: AddPermission = body(request)?;
-    super::settings::refuse_unknown(&add.rest)?;
+    refuse_unknown(&add.rest)?;
     validate(&add)?;
-    if request
-        .uri
-        .query()
-        .is_some_and(|query| query.contains("Qualifier=%24LATEST") || query.contains(LATEST))
-    {
+    if call.query("Qualifier") == Some(LATEST) {
         return Err(invalid_parameter(
             "We currently do not support adding policies for $LATEST.",
         ));

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::name::FunctionRef;
-use super::settings::invalid_parameter;
+use super::validation::invalid_parameter;
 use super::{Call, body, no_content};
 use crate::cloud::SharedCloud;
 use crate::wire::{ApiError, Request, Response, rest_json};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::control::check_revision;
 use super::model::{Alias, Function, Version};
 use super::name::{FunctionRef, LATEST, function_arn, is_name};
-use super::settings::{Violations, invalid_parameter};
+use super::validation::{Violations, invalid_parameter};
 use super::{Call, body, no_content, page};
 use crate::cloud::{Account, SharedCloud};
 use crate::wire::{ApiError, Request, Response, request_id, rest_json};

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -16,11 +16,12 @@ use tokio::sync::oneshot;
 
 use super::Outcome;
 use super::environment::{self, Session};
-use super::host::{Finished, Invocation, Launch};
+use super::host::{Finished, Invocation};
 use super::model::Version;
 use super::output::{Output, Sink};
 use super::report::{self, Metrics, Status};
 use super::runtime_api::{Event, Job, RuntimeApi, error};
+use crate::cloud::Cloud;
 
 /// How long a process may take to ask for its first event.
 const INIT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -67,7 +68,7 @@ enum Ending {
 
 impl Worker {
     /// Spawns the process for a version whose code was unpacked to `task_root`. A failure shows at the invocation.
-    pub(super) fn start(launch: &Launch, version: &Arc<Version>, task_root: io::Result<PathBuf>) -> Self {
+    pub(super) fn start(cloud: &Weak<Cloud>, version: &Arc<Version>, task_root: io::Result<PathBuf>) -> Self {
         let stream = format!(
             "{}/[{}]{}",
             Timestamp::now().strftime("%Y/%m/%d"),
@@ -75,7 +76,7 @@ impl Worker {
             uuid::Uuid::new_v4().simple()
         );
         let sink = Sink {
-            cloud: launch.cloud.clone(),
+            cloud: Weak::clone(cloud),
             group: version
                 .configuration
                 .logging_config
@@ -85,7 +86,7 @@ impl Worker {
             stream: stream.clone(),
         };
         let started = Instant::now();
-        let mut process = spawn(launch, version, task_root, &stream);
+        let mut process = spawn(cloud, version, task_root, &stream);
         let pipes = process
             .as_mut()
             .ok()
@@ -297,7 +298,7 @@ impl Worker {
 }
 
 fn spawn(
-    launch: &Launch,
+    cloud: &Weak<Cloud>,
     version: &Version,
     task_root: io::Result<PathBuf>,
     stream: &str,
@@ -317,7 +318,7 @@ fn spawn(
         let message = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
         return Err(failure("Runtime.InvalidEntrypoint", message.to_owned()));
     }
-    let Some(cloud) = launch.cloud.upgrade() else {
+    let Some(cloud) = cloud.upgrade() else {
         return Err(failure(
             "Sandbox.Failure",
             "the local cloud is shutting down".to_owned(),
