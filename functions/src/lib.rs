@@ -1,1 +1,24 @@
-//! Adapters and Lambda handlers of the chat.
+//! The chat's Lambda functions: adapters, thin handlers, one binary per function.
+//!
+//! | binary | API Gateway calls it for | handler |
+//! |---|---|---|
+//! | `authorize` | every handshake, before `$connect` | [`handlers::authorize`] |
+//! | `connect` | route `$connect` | [`handlers::connect`] |
+//! | `disconnect` | route `$disconnect` | [`handlers::disconnect`] |
+//! | `send-message` | frames with `"action": "sendMessage"` | [`handlers::send_message`] |
+//! | `default` | all other frames | [`handlers::default`] |
+//!
+//! An event flows through [`events`] (what API Gateway sends) into a handler, from there into a use case of
+//! [`functions_domain`], whose ports the [`adapters`] implement, and back out through [`frames`] (what clients see).
+//! Handlers know neither AWS nor the Lambda runtime, so their tests need neither.
+//!
+//! To add a function: a handler, a file in `src/bin` that puts its parts together, and two lines in the stack.
+//!
+//! Logged are routes, connection ids and numbers; never tokens, query strings, headers or message bodies.
+
+pub mod adapters;
+pub mod config;
+pub mod events;
+pub mod frames;
+pub mod handlers;
+pub mod runtime;

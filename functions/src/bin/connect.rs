@@ -1,3 +1,15 @@
-//! The `$connect` route.
+//! The route `$connect`; see [`functions::handlers::connect`].
 
-fn main() {}
+use functions::adapters::{Aws, SystemClock};
+use functions::{handlers, runtime};
+use functions_domain::Connect;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), runtime::StartError> {
+    let environment = runtime::start();
+    let connect = Connect {
+        connections: Aws::new(&environment)?.connections()?,
+        clock: SystemClock,
+    };
+    runtime::serve(|event| handlers::connect(&connect, event)).await
+}

@@ -1,0 +1,96 @@
+//! How AWS is reached: what all clients of one process share.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::{Builder, tls};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::timeout::TimeoutConfig;
+
+use super::{ApiGateway, DynamoDb, ParameterStoreTokens};
+use crate::config::{
+    CONNECTIONS_TABLE, ConfigError, Environment, MANAGEMENT_ENDPOINT, TOKEN_AUDIENCE, TOKEN_KEY_PARAMETER,
+};
+use crate::runtime::StartError;
+
+/// In the same Region a connection stands within milliseconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// One attempt of one call.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// One call with its repetitions.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Makes the adapters. Their clients share one connection pool.
+pub struct Aws<'a> {
+    environment: &'a Environment,
+    pub(super) region: String,
+    pub(super) credentials: SharedCredentialsProvider,
+    pub(super) endpoint_url: Option<String>,
+    pub(super) http: SharedHttpClient,
+}
+
+impl<'a> Aws<'a> {
+    /// Reads Region, credentials and `AWS_ENDPOINT_URL`.
+    ///
+    /// # Errors
+    ///
+    /// When Region or credentials are missing.
+    pub fn new(environment: &'a Environment) -> Result<Self, ConfigError> {
+        let credentials = Credentials::new(
+            environment.require("AWS_ACCESS_KEY_ID")?,
+            environment.require("AWS_SECRET_ACCESS_KEY")?,
+            environment.get("AWS_SESSION_TOKEN").map(str::to_owned),
+            None,
+            "environment",
+        );
+        Ok(Self {
+            environment,
+            region: environment.require("AWS_REGION")?.to_owned(),
+            credentials: SharedCredentialsProvider::new(credentials),
+            endpoint_url: environment.get("AWS_ENDPOINT_URL").map(str::to_owned),
+            http: Builder::new()
+                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+                .build_https(),
+        })
+    }
+
+    /// Returns the repository in the table that the environment names.
+    ///
+    /// # Errors
+    ///
+    /// When it names none.
+    pub fn connections(&self) -> Result<DynamoDb, ConfigError> {
+        Ok(DynamoDb::new(self, self.environment.require(CONNECTIONS_TABLE)?))
+    }
+
+    /// Returns the gateway at the endpoint that the environment names.
+    ///
+    /// # Errors
+    ///
+    /// When it names none.
+    pub fn gateway(&self) -> Result<ApiGateway, ConfigError> {
+        Ok(ApiGateway::new(self, self.environment.require(MANAGEMENT_ENDPOINT)?))
+    }
+
+    /// Returns the verifier whose key is in the parameter that the environment names.
+    ///
+    /// # Errors
+    ///
+    /// When it names no parameter or audience, or when TLS cannot be set up.
+    pub fn tokens(&self) -> Result<ParameterStoreTokens, StartError> {
+        let parameter = self.environment.require(TOKEN_KEY_PARAMETER)?;
+        let audience = self.environment.require(TOKEN_AUDIENCE)?;
+        let client =
+            infra_sigv4::Client::new(self.credentials.clone(), self.region.clone(), self.endpoint_url.clone())?;
+        Ok(ParameterStoreTokens::new(client, parameter, audience))
+    }
+
+    pub(super) fn timeouts() -> TimeoutConfig {
+        TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(OPERATION_TIMEOUT)
+            .build()
+    }
+}

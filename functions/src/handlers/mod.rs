@@ -1,0 +1,72 @@
+//! One handler per function: parse the event, call the use case, answer.
+//!
+//! They are generic over the domain's ports; `src/bin` gives them the AWS adapters, tests the ones in memory.
+
+mod authorize;
+mod connect;
+mod default;
+mod disconnect;
+mod send_message;
+
+pub use authorize::authorize;
+pub use connect::connect;
+pub use default::default;
+pub use disconnect::disconnect;
+pub use send_message::send_message;
+
+use functions_domain::ConnectionId;
+use functions_domain::ports::{Delivery, MessageGateway, PortError};
+use serde::Serialize;
+
+/// What a route's function answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    /// On `$connect`, anything but 2xx refuses the client with this status. On other routes nobody looks at it.
+    pub status_code: u16,
+    /// On `$connect`, headers of the handshake's answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<ResponseHeaders>,
+}
+
+/// The only header that we answer with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResponseHeaders {
+    /// The selected subprotocol.
+    #[serde(rename = "Sec-WebSocket-Protocol")]
+    pub subprotocol: &'static str,
+}
+
+impl Response {
+    fn status(status_code: u16) -> Self {
+        Self {
+            status_code,
+            headers: None,
+        }
+    }
+}
+
+/// Sends a frame to the client that caused the event. If it cannot take the frame, nothing is lost but an answer.
+async fn reply(gateway: &impl MessageGateway, to: &ConnectionId, frame: &str) -> Result<(), PortError> {
+    match gateway.send(to, frame).await? {
+        Delivery::Delivered => {}
+        Delivery::Gone | Delivery::Slow => tracing::info!(connectionId = %to, "the client did not take the answer"),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod testing {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde::de::DeserializeOwned;
+    use serde_json::Value;
+
+    /// Reads an event as AWS sends it, from `tests/events`, after `change`.
+    pub(super) fn event<E: DeserializeOwned>(name: &str, change: impl FnOnce(&mut Value)) -> E {
+        let path = format!("{}/tests/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let mut value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        change(&mut value);
+        serde_json::from_value(value).unwrap()
+    }
+}

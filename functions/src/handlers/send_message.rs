@@ -1,0 +1,244 @@
+//! The route `sendMessage`: brings a message to the others in the room.
+
+use functions_domain::ports::{Clock, ConnectionRepository, MessageGateway, MessageIds};
+use functions_domain::{ConnectionId, FRAME_BYTES_MAX, SendMessage, SendMessageError, Sending, Sent};
+
+use super::{Response, reply};
+use crate::events::{RequestContext, WebSocketEvent};
+use crate::frames::{self, ErrorCode, Rejection};
+use crate::runtime::{Failure, chain};
+
+/// Why there is nothing to acknowledge.
+enum Trouble {
+    /// The client's doing; it is told.
+    Rejected(Rejection),
+    /// Ours; API Gateway tells the client that there was an internal error.
+    Failed(Failure),
+}
+
+/// Sends the message, and the sender an acknowledgement if it wants one, or an error frame. The connection stays.
+///
+/// # Errors
+///
+/// [`Failure::Port`] when the room cannot be read or the sender not be answered.
+pub async fn send_message<R, G, C, I>(
+    use_case: &SendMessage<R, G, C, I>,
+    event: WebSocketEvent,
+) -> Result<Response, Failure>
+where
+    R: ConnectionRepository,
+    G: MessageGateway,
+    C: Clock,
+    I: MessageIds,
+{
+    let gateway = &use_case.broadcast.gateway;
+    let sender = &event.request_context.connection_id;
+    match send(
+        use_case,
+        &event.request_context,
+        event.body.as_deref().unwrap_or_default(),
+    )
+    .await
+    {
+        Ok(None) => {}
+        Ok(Some(ack)) => reply(gateway, sender, &ack).await?,
+        Err(Trouble::Rejected(rejection)) => {
+            let code = rejection.code.as_str();
+            tracing::info!(route = "sendMessage", connectionId = %sender, code, "rejected");
+            reply(gateway, sender, &frames::error(&rejection)).await?;
+        }
+        Err(Trouble::Failed(failure)) => return Err(failure),
+    }
+    Ok(Response::status(200))
+}
+
+/// Returns the acknowledgement that the client wants, if it wants one.
+async fn send<R, G, C, I>(
+    use_case: &SendMessage<R, G, C, I>,
+    context: &RequestContext,
+    body: &str,
+) -> Result<Option<String>, Trouble>
+where
+    R: ConnectionRepository,
+    G: MessageGateway,
+    C: Clock,
+    I: MessageIds,
+{
+    let frame = frames::send_message(body).map_err(Trouble::Rejected)?;
+    let reject = |code, message: String| Trouble::Rejected(Rejection::new(code, message, frame.id.clone()));
+    // A client without identity did not come through our authorizer; to it, it is the same as one that has expired.
+    let session = context
+        .session()
+        .map_err(|reason| reject(ErrorCode::TokenExpired, reason.to_string()))?;
+    let sending = Sending {
+        sender: context.connection_id.clone(),
+        session,
+        room: frame.room,
+        data: frame.data,
+    };
+    let sent = Box::pin(use_case.execute(sending)).await.map_err(|error| match error {
+        SendMessageError::TokenExpired => reject(
+            ErrorCode::TokenExpired,
+            "token has expired; connect again with a new one".to_owned(),
+        ),
+        SendMessageError::Empty => reject(ErrorCode::BadData, "`data` is empty".to_owned()),
+        SendMessageError::TooLarge => reject(
+            ErrorCode::DataTooLarge,
+            format!("`data` does not fit into a frame of {FRAME_BYTES_MAX} bytes"),
+        ),
+        SendMessageError::Unavailable(error) => Trouble::Failed(Failure::Port(error)),
+    })?;
+    log(&context.connection_id, &sent);
+    Ok(frame.ack.then(|| frames::ack(frame.id.as_deref(), &sent.id)))
+}
+
+fn log(sender: &ConnectionId, sent: &Sent) {
+    let Sent { id, room, report } = sent;
+    tracing::info!(
+        route = "sendMessage",
+        connectionId = %sender,
+        messageId = %id,
+        room = %room,
+        delivered = report.delivered,
+        gone = report.gone,
+        slow = report.slow,
+        failed = report.failed,
+        "sent"
+    );
+    if let Some(error) = &report.first_failure {
+        tracing::warn!(route = "sendMessage", messageId = %id, error = chain(error), "not everybody was reached");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use functions_domain::Broadcast;
+    use functions_domain::testing::{FakeClock, FakeConnections, FakeGateway, FakeIds, connection};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::handlers::testing::event;
+
+    const SENDER: &str = "BFaT_fALIAMCKug=";
+
+    struct Scene {
+        connections: FakeConnections,
+        gateway: FakeGateway,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let rows = [(SENDER, "lobby"), ("other", "lobby"), ("third", "red")];
+            let connections = FakeConnections::of(rows.map(|(id, room)| connection(id, room)));
+            Self {
+                connections,
+                gateway: FakeGateway::default(),
+            }
+        }
+
+        async fn run(&self, change: impl FnOnce(&mut Value)) -> Result<Response, Failure> {
+            let broadcast = Broadcast {
+                connections: self.connections.clone(),
+                gateway: self.gateway.clone(),
+                clock: FakeClock::at_seconds(1_731_330_000),
+            };
+            let use_case = SendMessage {
+                broadcast,
+                ids: FakeIds::default(),
+                encode: frames::message,
+            };
+            send_message(&use_case, event("message", change)).await
+        }
+
+        async fn say(&self, frame: Value) {
+            assert_eq!(
+                self.run(|event| event["body"] = json!(frame.to_string()))
+                    .await
+                    .unwrap()
+                    .status_code,
+                200
+            );
+        }
+
+        fn frames(&self, to: &str) -> Vec<Value> {
+            self.gateway
+                .frames(to)
+                .iter()
+                .map(|frame| serde_json::from_str(frame).unwrap())
+                .collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_others_receive_and_the_sender_hears_nothing() {
+        let scene = Scene::new();
+        scene.run(|_| {}).await.unwrap();
+        assert_eq!(scene.gateway.receivers(), ["other"]);
+        let frame = &scene.frames("other")[0];
+        assert_eq!(frame["type"], "message");
+        assert_eq!(frame["data"], "Hello, World!");
+        assert_eq!(frame["room"], "lobby");
+        assert_eq!(frame["from"], json!({"sub": "u1", "name": "Alice"}));
+        assert_eq!(frame["at"], "2024-11-11T13:00:00Z");
+    }
+
+    #[tokio::test]
+    async fn the_sender_is_told_if_it_asks() {
+        let scene = Scene::new();
+        scene.say(json!({"data": "x", "ack": true})).await;
+        scene.say(json!({"data": "x", "id": "mine"})).await;
+        let acks = scene.frames(SENDER);
+        assert_eq!(
+            acks[0],
+            json!({"type": "ack", "messageId": scene.frames("other")[0]["id"]})
+        );
+        assert_eq!(acks[1]["id"], "mine");
+    }
+
+    #[tokio::test]
+    async fn a_message_may_go_to_another_room() {
+        let scene = Scene::new();
+        scene.say(json!({"data": "x", "room": "red"})).await;
+        assert_eq!(scene.gateway.receivers(), ["third"]);
+    }
+
+    #[tokio::test]
+    async fn mistakes_are_told_to_the_sender_alone() {
+        for (frame, code) in [
+            (json!({}), "bad_data"),
+            (json!({"data": ""}), "bad_data"),
+            (json!({"data": 5}), "bad_data"),
+            (json!({"data": "x", "room": "a b"}), "bad_room"),
+            (json!({"data": "x".repeat(FRAME_BYTES_MAX)}), "data_too_large"),
+            (json!(["x"]), "bad_json"),
+        ] {
+            let scene = Scene::new();
+            scene.say(frame).await;
+            assert_eq!(scene.gateway.receivers(), [SENDER], "{code}");
+            assert_eq!(scene.frames(SENDER)[0]["code"], code);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_expired_or_absent_identity_sends_nothing() {
+        for authorizer in [json!({"sub": "u1", "exp": "1731330000"}), Value::Null] {
+            let scene = Scene::new();
+            scene
+                .run(|event| event["requestContext"]["authorizer"] = authorizer)
+                .await
+                .unwrap();
+            assert_eq!(scene.gateway.receivers(), [SENDER]);
+            assert_eq!(scene.frames(SENDER)[0]["code"], "token_expired");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_table_fails_the_invocation() {
+        let scene = Scene::new();
+        scene.connections.fail();
+        let failure = scene.run(|_| {}).await.unwrap_err();
+        assert!(matches!(failure, Failure::Port(_)), "{failure:?}");
+    }
+}

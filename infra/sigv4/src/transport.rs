@@ -1,0 +1,91 @@
+//! The connection pool: plain for loopback endpoints, TLS for AWS. HTTP/2 where the server offers it.
+
+use bytes::Bytes;
+use http::{Request, Response, response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::timeout;
+
+use crate::error::{CallError, ClientError, Source};
+use crate::{CALL_TIMEOUT, CONNECT_TIMEOUT};
+
+/// More than any control-plane answer; a larger one is cut off rather than held in memory.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// An enum, so that a machine without root certificates can still talk to a local endpoint.
+pub(crate) enum Transport {
+    Plain(Client<HttpConnector, Full<Bytes>>),
+    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
+impl Transport {
+    pub(crate) fn plain() -> Self {
+        Self::Plain(pool().build(tcp()))
+    }
+
+    pub(crate) fn tls() -> Result<Self, ClientError> {
+        let mut tcp = tcp();
+        tcp.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(|source| ClientError::RootCertificates { source })?
+            .https_only()
+            .enable_all_versions()
+            .wrap_connector(tcp);
+        Ok(Self::Tls(pool().build(connector)))
+    }
+
+    /// Sends `request` and reads the whole answer, within [`CALL_TIMEOUT`].
+    pub(crate) async fn send(
+        &self,
+        call: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(response::Parts, Bytes), CallError> {
+        let failed = |maybe_sent, source| CallError::Transport {
+            call: call.to_owned(),
+            maybe_sent,
+            source,
+        };
+        let exchange = async {
+            let response = self
+                .request(request)
+                .await
+                .map_err(|source| failed(!source.is_connect(), source.into()))?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX)
+                .collect()
+                .await
+                .map_err(|source| failed(true, source))?;
+            Ok((parts, body.to_bytes()))
+        };
+        match timeout(CALL_TIMEOUT, exchange).await {
+            Ok(result) => result,
+            Err(elapsed) => Err(failed(true, Source::from(elapsed))),
+        }
+    }
+
+    async fn request(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+        match self {
+            Self::Plain(client) => client.request(request).await,
+            Self::Tls(client) => client.request(request).await,
+        }
+    }
+}
+
+fn tcp() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_nodelay(true);
+    connector
+}
+
+fn pool() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    // A pooled connection that the server closed is replaced before anything was sent; nothing is ever sent twice.
+    builder.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
+    builder
+}
