@@ -48,6 +48,7 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
         .function("send-message")
         .timeout_seconds(25)
         .env("CONNECTIONS_TABLE", &connections);
+    connections.grant_get(&send_message);
     connections.grant_query(&send_message);
     connections.grant_delete(&send_message);
 

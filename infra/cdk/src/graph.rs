@@ -105,6 +105,27 @@ impl Graph {
                 .collect()
         })
     }
+
+    /// Returns what must be deleted after `id`: its declared dependencies, what contains it, and what it refers to
+    /// inside the same parent, such as the integration of a route.
+    ///
+    /// Other references order creation only: a function that knows an API's id does not keep the API from being deleted.
+    #[must_use]
+    pub fn outlived_by(&self, id: &LogicalId) -> BTreeSet<LogicalId> {
+        self.resources.get(id).map_or_else(BTreeSet::new, |resource| {
+            let siblings = resource.references().into_iter().map(|(of, _)| of).filter(|of| {
+                let parent = self.resources[of].parent.as_ref();
+                parent.is_some() && parent == resource.parent.as_ref()
+            });
+            resource
+                .depends_on
+                .iter()
+                .chain(&resource.parent)
+                .cloned()
+                .chain(siblings)
+                .collect()
+        })
+    }
 }
 
 /// Something in the declaration that cannot be deployed.

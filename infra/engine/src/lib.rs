@@ -5,14 +5,22 @@
 //!
 //! Read next: [`mod@plan`] for the decisions, [`provider`] for what a cloud must do.
 
+mod apply;
+mod diff;
 mod engine;
 mod event;
+mod observe;
+mod order;
 pub mod plan;
 pub mod provider;
 pub mod record;
+mod recorder;
+mod retry;
+mod time;
 
 pub use engine::{Engine, EngineError, Prepared, Report};
 pub use event::Event;
-pub use plan::{Action, After, Change, Package, Packages, Plan, Step, StepId};
+pub use plan::{Action, After, Change, Facts, Foreign, Package, Packages, Plan, Step, StepId};
 pub use provider::{Class, Cloud, CloudError, Desired, Live, Ownership, Properties, Target};
 pub use record::{Header, Intent, Lock, Outcome, Record, Recorded, Store, StoreError};
+pub use time::{SystemClock, Time};

@@ -1,15 +1,20 @@
 //! Decides what to do. Pure: no clock, no network, no randomness.
 //!
-//! It compares what is declared, what is recorded and what is live, and returns steps with a reason each. See
-//! [`mod@crate::apply`] for what happens to them.
+//! [`deploy`] compares what is declared, what is recorded and what is live, and returns steps with a reason each;
+//! [`destroy`] removes what is recorded. See `order` for what must come before what, and [`crate::Engine`] for what
+//! happens to the steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use infra_cdk::{Kind, LogicalId};
+use infra_cdk::{Context, Graph, Kind, LogicalId, RemovalPolicy, Resource};
 use serde::Serialize;
 use serde_json::Value as Json;
+
+use crate::provider::{Live, Ownership, Properties};
+use crate::record::{Record, Recorded};
+use crate::{diff, order};
 
 /// A function's zip file.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,6 +111,360 @@ pub enum After {
     Unknown,
     /// Not set.
     Cleared,
+}
+
+/// Everything that a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// What is declared.
+    pub graph: &'a Graph,
+    /// The functions' packages.
+    pub packages: &'a Packages,
+    /// Where it is deployed.
+    pub context: &'a Context,
+    /// What is recorded.
+    pub record: &'a Record,
+    /// What exists, of all that is declared or recorded.
+    pub live: &'a BTreeMap<LogicalId, Live>,
+}
+
+/// A resource that exists under a name that the stack needs, and is not the stack's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Our resource.
+    pub id: LogicalId,
+    /// What was found.
+    pub found: String,
+}
+
+/// Plans a deployment.
+///
+/// # Errors
+/// All resources that are not ours to change.
+pub fn deploy(facts: Facts<'_>) -> Result<Plan, Vec<Foreign>> {
+    let mut planner = Planner {
+        facts,
+        known: Known::default(),
+        steps: BTreeMap::new(),
+        unchanged: BTreeSet::new(),
+    };
+    let mut foreign = Vec::new();
+    for (id, resource) in facts.graph.in_order() {
+        match facts.live.get(id).filter(|_| !facts.record.resources.contains_key(id)) {
+            Some(Live {
+                ownership: Ownership::Foreign(found),
+                ..
+            }) => {
+                foreign.push(Foreign {
+                    id: id.clone(),
+                    found: found.clone(),
+                });
+            }
+            _ => planner.decide(id, resource),
+        }
+    }
+    if !foreign.is_empty() {
+        return Err(foreign);
+    }
+    let leaving: Vec<_> = facts
+        .record
+        .resources
+        .keys()
+        .filter(|id| !facts.graph.resources().contains_key(id))
+        .collect();
+    for id in leaving {
+        planner.remove(id, "not declared any more");
+    }
+    planner.leave_children_to_their_parents();
+    let Planner { steps, unchanged, .. } = planner;
+    Ok(Plan {
+        steps: order::arrange(steps, facts.graph, facts.record),
+        unchanged,
+    })
+}
+
+/// Plans the removal of everything that is recorded.
+#[must_use]
+pub fn destroy(facts: Facts<'_>) -> Plan {
+    let mut planner = Planner {
+        facts,
+        known: Known::default(),
+        steps: BTreeMap::new(),
+        unchanged: BTreeSet::new(),
+    };
+    for id in facts.record.resources.keys() {
+        planner.remove(id, "the stack is destroyed");
+    }
+    planner.leave_children_to_their_parents();
+    Plan {
+        steps: order::arrange(planner.steps, facts.graph, facts.record),
+        unchanged: BTreeSet::new(),
+    }
+}
+
+/// Properties and attributes as far as they are known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    properties: BTreeMap<LogicalId, Properties>,
+    attributes: BTreeMap<LogicalId, BTreeMap<String, String>>,
+}
+
+/// A resource's declared properties, as far as they can be resolved.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resolved {
+    /// Those that are known.
+    pub(crate) properties: Properties,
+    /// Names of those that are not known before another step has run.
+    pub(crate) unknown: BTreeSet<String>,
+}
+
+impl Known {
+    /// Resolves a resource's properties, and remembers them for those that refer to it.
+    pub(crate) fn resolve(
+        &mut self,
+        id: &LogicalId,
+        resource: &Resource,
+        graph: &Graph,
+        context: &Context,
+        packages: &Packages,
+    ) -> Resolved {
+        let mut resolved = Resolved::default();
+        let package = |name: &str| packages.get(name).map(|package| package.sha256.clone());
+        for (name, value) in &resource.properties {
+            match value.resolve(context, &|of, name| self.attribute(of, name, graph, context), &package) {
+                Ok(value) => {
+                    resolved.properties.insert(name.clone(), value);
+                }
+                Err(_) => {
+                    resolved.unknown.insert(name.clone());
+                }
+            }
+        }
+        self.properties.insert(id.clone(), resolved.properties.clone());
+        resolved
+    }
+
+    /// Notes the attributes that AWS assigned.
+    pub(crate) fn learn(&mut self, id: &LogicalId, attributes: &BTreeMap<String, String>) {
+        self.attributes.insert(id.clone(), attributes.clone());
+    }
+
+    /// Returns an attribute: computed from the declaration where possible, otherwise as AWS assigned it.
+    pub(crate) fn attribute(&self, of: &LogicalId, name: &str, graph: &Graph, context: &Context) -> Option<String> {
+        let kind = graph.resources().get(of)?.kind;
+        self.properties
+            .get(of)
+            .and_then(|properties| context.computed_attribute(kind, name, properties))
+            .or_else(|| self.attributes.get(of)?.get(name).cloned())
+    }
+}
+
+struct Planner<'a> {
+    facts: Facts<'a>,
+    known: Known,
+    steps: BTreeMap<StepId, Step>,
+    unchanged: BTreeSet<LogicalId>,
+}
+
+impl Planner<'_> {
+    /// Decides about one declared resource; everything that it refers to has been decided before.
+    fn decide(&mut self, id: &LogicalId, resource: &Resource) {
+        let Facts {
+            graph,
+            packages,
+            context,
+            record,
+            live,
+        } = self.facts;
+        let resolved = self.known.resolve(id, resource, graph, context, packages);
+        let recorded = record.resources.get(id);
+        let Some(live) = live.get(id) else {
+            let reason = if recorded.is_some() {
+                "recorded, but gone from the account"
+            } else {
+                "not deployed yet"
+            };
+            self.add(id, resource.kind, Action::Create, reason.to_owned(), Vec::new(), None);
+            return;
+        };
+
+        let changes = self.changes(&resolved, live, recorded);
+        let snapshot_of = self.stale_snapshot(resource, recorded);
+        let new_kind = recorded.is_some_and(|recorded| recorded.kind != resource.kind);
+        let create_only = changes.iter().find(|change| {
+            let top = change.property.split('.').next().unwrap_or_default();
+            resource.kind.create_only_properties().contains(&top)
+        });
+        let replacement = if new_kind {
+            Some("its type changes".to_owned())
+        } else if let Some(change) = create_only {
+            Some(format!("{} cannot be changed in place", change.property))
+        } else {
+            snapshot_of.map(|member| format!("{member} changes"))
+        };
+
+        let physical_id = Some(live.physical_id.clone());
+        if let Some(reason) = replacement {
+            let old_kind = recorded.map_or(resource.kind, |recorded| recorded.kind);
+            self.add(
+                id,
+                old_kind,
+                Action::Delete,
+                "replaced".to_owned(),
+                Vec::new(),
+                physical_id.clone(),
+            );
+            self.add(id, resource.kind, Action::Replace, reason, changes, physical_id);
+            return;
+        }
+        self.known.learn(id, &live.attributes);
+        if recorded.is_none() {
+            let reason = "carries this stack's mark, but is not recorded".to_owned();
+            self.add(id, resource.kind, Action::Adopt, reason, changes, physical_id);
+        } else if changes.is_empty() {
+            self.unchanged.insert(id.clone());
+        } else {
+            let drifted = changes.iter().filter(|change| change.drift).count();
+            let reason = match drifted {
+                0 => "declaration changed",
+                all if all == changes.len() => "changed outside of this stack",
+                _ => "declaration changed, and changed outside of this stack",
+            };
+            self.add(
+                id,
+                resource.kind,
+                Action::Update,
+                reason.to_owned(),
+                changes,
+                physical_id,
+            );
+        }
+    }
+
+    fn changes(&self, resolved: &Resolved, live: &Live, recorded: Option<&Recorded>) -> Vec<Change> {
+        let was = |name: &str| recorded.and_then(|recorded| recorded.properties.get(name));
+        let mut changes = Vec::new();
+        for (name, desired) in &resolved.properties {
+            changes.extend(diff::changes(name, desired, live.properties.get(name), was(name)));
+        }
+        for name in &resolved.unknown {
+            let from = live.properties.get(name).cloned();
+            changes.push(Change {
+                property: name.clone(),
+                from,
+                to: After::Unknown,
+                drift: false,
+            });
+        }
+        let declared = |name: &str| resolved.properties.contains_key(name) || resolved.unknown.contains(name);
+        let cleared = recorded
+            .into_iter()
+            .flat_map(|recorded| recorded.properties.keys())
+            .filter(|name| !declared(name));
+        for name in cleared {
+            if let Some(from) = live.properties.get(name) {
+                let from = Some(from.clone());
+                changes.push(Change {
+                    property: name.clone(),
+                    from,
+                    to: After::Cleared,
+                    drift: false,
+                });
+            }
+        }
+        changes
+    }
+
+    /// Returns a member of the resource's snapshot, then or now, that changes.
+    fn stale_snapshot(&self, resource: &Resource, recorded: Option<&Recorded>) -> Option<LogicalId> {
+        let before = recorded.into_iter().flat_map(|recorded| &recorded.snapshot_of);
+        resource
+            .snapshot_of
+            .iter()
+            .chain(before)
+            .find(|member| self.alters(member))
+            .cloned()
+    }
+
+    /// Returns whether the resource is made, changed or removed. Adopting it as it is alters nothing.
+    fn alters(&self, id: &LogicalId) -> bool {
+        let leaves = self.facts.record.resources.contains_key(id) && !self.facts.graph.resources().contains_key(id);
+        leaves
+            || self
+                .steps
+                .get(&StepId::Apply(id.clone()))
+                .is_some_and(|step| step.action != Action::Adopt || !step.changes.is_empty())
+    }
+
+    /// Adds the removal of a recorded resource.
+    fn remove(&mut self, id: &LogicalId, reason: &str) {
+        let recorded = &self.facts.record.resources[id];
+        let policy = self
+            .facts
+            .graph
+            .resources()
+            .get(id)
+            .map_or(recorded.removal_policy, |declared| declared.removal_policy);
+        let (action, reason) = match self.facts.live.get(id) {
+            None => (Action::Forget, "gone already".to_owned()),
+            Some(_) if policy == RemovalPolicy::Retain => {
+                (Action::Retain, format!("{reason}; its removal policy is retain"))
+            }
+            Some(_) => (Action::Delete, reason.to_owned()),
+        };
+        self.add(
+            id,
+            recorded.kind,
+            action,
+            reason,
+            Vec::new(),
+            Some(recorded.physical_id.clone()),
+        );
+    }
+
+    /// Turns deletions into notes where AWS deletes the resource together with the one that contains it.
+    fn leave_children_to_their_parents(&mut self) {
+        let deleted: BTreeSet<LogicalId> = self
+            .steps
+            .values()
+            .filter(|step| step.action == Action::Delete)
+            .map(|step| step.id.clone())
+            .collect();
+        let children = self.steps.values_mut().filter(|step| step.action == Action::Delete);
+        for child in children {
+            let parent = self
+                .facts
+                .record
+                .resources
+                .get(&child.id)
+                .and_then(|recorded| recorded.parent.as_ref());
+            if let Some(parent) = parent.filter(|parent| deleted.contains(parent)) {
+                child.action = Action::Forget;
+                child.reason = format!("goes with {parent}");
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        id: &LogicalId,
+        kind: Kind,
+        action: Action,
+        reason: String,
+        changes: Vec<Change>,
+        physical_id: Option<String>,
+    ) {
+        let step = Step {
+            id: id.clone(),
+            kind,
+            action,
+            reason,
+            changes,
+            physical_id,
+            after: BTreeSet::new(),
+        };
+        self.steps.insert(step.step_id(), step);
+    }
 }
 
 impl Plan {

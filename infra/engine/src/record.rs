@@ -88,7 +88,7 @@ pub struct Recorded {
     pub properties: Properties,
     /// Its attributes.
     pub attributes: BTreeMap<String, String>,
-    /// What it was made after; it is deleted before these.
+    /// What must be deleted after it.
     pub dependencies: BTreeSet<LogicalId>,
     /// What it took a snapshot of.
     pub snapshot_of: BTreeSet<LogicalId>,

@@ -1,0 +1,44 @@
+"""MiniStack judges deploy, chat and destroy: another's control plane, data plane and IAM enforcement."""
+
+import sys
+
+from chat import chat
+from common import Emulator, equal, expect, nothing_left
+
+COMMAND = [sys.executable.replace("python3", "ministack").replace("python", "ministack")]
+ENVIRONMENT = {
+    "BIND_HOST": "127.0.0.1",
+    "GATEWAY_PORT": "{port}",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:{port}",
+    "AUTH": "true",
+}
+
+with Emulator(COMMAND, ENVIRONMENT, "/_ministack/health") as cloud:
+    first = cloud.xtask("deploy", "--stage", "dev", "--yes", "--output", "json")
+    equal(first["failed"], [], "failed steps")
+    outputs = first["outputs"]
+
+    gateway = cloud.client("apigatewayv2")
+    [api] = gateway.get_apis()["Items"]
+    here = {"ApiId": api["ApiId"]}
+    keys = sorted(route["RouteKey"] for route in gateway.get_routes(**here)["Items"])
+    equal(keys, ["$connect", "$default", "$disconnect", "sendMessage"], "routes")
+    equal(len(gateway.get_authorizers(**here)["Items"]), 1, "authorizers")
+    equal([stage["StageName"] for stage in gateway.get_stages(**here)["Items"]], ["dev"], "stages")
+    inventory = cloud.inventory()
+    equal(len(inventory["functions"]), 5, "functions")
+    expect("chat-dev-connections" in inventory["tables"], f"table among {inventory['tables']}")
+    for name in inventory["functions"]:
+        function = cloud.client("lambda").get_function_configuration(FunctionName=name)
+        equal((function["Runtime"], function["State"]), ("provided.al2023", "Active"), name)
+
+    second = cloud.xtask("deploy", "--stage", "dev", "--yes", "--output", "json")
+    equal(second["changed"], [], "changes of the second deployment")
+    equal(second["outputs"], outputs, "outputs of the second deployment")
+
+    chat(outputs["webSocketUrl"], lambda name: cloud.xtask("token", "--stage", "dev", "--sub", name))
+
+    cloud.xtask("destroy", "--stage", "dev", "--yes")
+    nothing_left(cloud)
+    cloud.xtask("destroy", "--stage", "dev", "--yes")
+print("MiniStack: deployed, unchanged, chatted under IAM enforcement, destroyed without remains")

@@ -1,0 +1,153 @@
+//! Decides which step waits for which. Pure.
+//!
+//! - What is made waits for what it depends on (invariant 7 of ARCHITECTURE.md).
+//! - A snapshot waits for every change and every removal among its members.
+//! - What is removed waits for those that needed it: until they are gone, or do not refer to it any more.
+//! - What leaves the stack is removed last, so that a failed deployment has taken nothing away.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use infra_cdk::{Graph, LogicalId};
+
+use crate::plan::{Action, Step, StepId};
+use crate::record::Record;
+
+/// Fills in [`Step::after`] and returns the steps in an order that obeys it.
+pub(crate) fn arrange(mut steps: BTreeMap<StepId, Step>, graph: &Graph, record: &Record) -> Vec<Step> {
+    let ids: BTreeSet<StepId> = steps.keys().cloned().collect();
+    let actions: BTreeMap<StepId, Action> = steps.iter().map(|(id, step)| (id.clone(), step.action)).collect();
+    let order = Order {
+        graph,
+        record,
+        actions: &actions,
+    };
+    for (id, step) in &mut steps {
+        let mut after = match id {
+            StepId::Apply(resource) => order.before_apply(resource),
+            StepId::Remove(resource) => order.before_remove(resource, step.action),
+        };
+        after.retain(|before| ids.contains(before) && before != id);
+        step.after = after;
+    }
+    sort(steps)
+}
+
+struct Order<'a> {
+    graph: &'a Graph,
+    record: &'a Record,
+    actions: &'a BTreeMap<StepId, Action>,
+}
+
+impl Order<'_> {
+    fn before_apply(&self, id: &LogicalId) -> BTreeSet<StepId> {
+        let mut before: BTreeSet<StepId> = self.graph.dependencies(id).into_iter().map(StepId::Apply).collect();
+        if self.is_deleted_first(id) {
+            before.insert(StepId::Remove(id.clone()));
+        }
+        let members = self
+            .record
+            .resources
+            .get(id)
+            .into_iter()
+            .flat_map(|recorded| &recorded.snapshot_of);
+        before.extend(
+            members
+                .filter(|member| self.leaves(member))
+                .cloned()
+                .map(StepId::Remove),
+        );
+        before
+    }
+
+    fn before_remove(&self, id: &LogicalId, action: Action) -> BTreeSet<StepId> {
+        let Some(recorded) = self.record.resources.get(id) else {
+            // The old one of a replacement that was located, not recorded.
+            return BTreeSet::from([StepId::Apply(id.clone())]);
+        };
+        if action == Action::Forget {
+            return recorded.parent.iter().cloned().map(StepId::Remove).collect();
+        }
+        let deleted_first = self.is_deleted_first(id);
+        let mut before = BTreeSet::new();
+        for (user, _) in self
+            .record
+            .resources
+            .iter()
+            .filter(|(_, user)| user.dependencies.contains(id))
+        {
+            let removal = StepId::Remove(user.clone());
+            if self
+                .actions
+                .get(&removal)
+                .is_some_and(|action| *action != Action::Forget)
+            {
+                before.insert(removal);
+            }
+            if !deleted_first {
+                before.insert(StepId::Apply(user.clone()));
+            }
+        }
+        if self.leaves(id) && !self.is_snapshot_member(id) {
+            before.extend(
+                self.actions
+                    .keys()
+                    .filter(|step| matches!(step, StepId::Apply(_)))
+                    .cloned(),
+            );
+        }
+        if !self.leaves(id) && !deleted_first {
+            before.insert(StepId::Apply(id.clone()));
+        }
+        before
+    }
+
+    /// Returns whether the resource is recorded and not declared any more.
+    fn leaves(&self, id: &LogicalId) -> bool {
+        !self.graph.resources().contains_key(id)
+    }
+
+    /// Returns whether the resource is replaced and the old one must make room for the new one.
+    fn is_deleted_first(&self, id: &LogicalId) -> bool {
+        let replaced = self.actions.get(&StepId::Apply(id.clone())) == Some(&Action::Replace)
+            && self.actions.get(&StepId::Remove(id.clone())) == Some(&Action::Delete);
+        let Some((declared, recorded)) = self.graph.resources().get(id).zip(self.record.resources.get(id)) else {
+            return false;
+        };
+        let same_name = declared.kind.name_property().is_none_or(|name| {
+            let new = declared.properties.get(name);
+            matches!(
+                (new, recorded.properties.get(name)),
+                (Some(infra_cdk::Value::String(new)), Some(serde_json::Value::String(old))) if new == old
+            )
+        });
+        replaced && declared.kind == recorded.kind && !declared.kind.replaces_create_first() && same_name
+    }
+
+    fn is_snapshot_member(&self, id: &LogicalId) -> bool {
+        self.record
+            .resources
+            .values()
+            .any(|recorded| recorded.snapshot_of.contains(id))
+    }
+}
+
+/// Orders steps, taking the smallest that is ready first.
+fn sort(mut waiting: BTreeMap<StepId, Step>) -> Vec<Step> {
+    let mut done: BTreeSet<StepId> = BTreeSet::new();
+    let mut sorted = Vec::with_capacity(waiting.len());
+    while let Some(id) = waiting
+        .iter()
+        .find(|(_, step)| step.after.is_subset(&done))
+        .map(|(id, _)| id.clone())
+    {
+        if let Some(step) = waiting.remove(&id) {
+            sorted.push(step);
+        }
+        done.insert(id);
+    }
+    // Nothing can be left: creations follow the graph, which has no circle, and removals follow creations. Should it be
+    // otherwise, a step that waits for ever is better than one that runs too early.
+    debug_assert!(waiting.is_empty(), "steps wait for each other: {:?}", waiting.keys());
+    sorted.extend(waiting.into_values());
+    sorted
+}

@@ -1,0 +1,95 @@
+//! Writes outcomes to the record while steps go on, and keeps the lock's lease alive.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use infra_cdk::StackId;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::record::{Header, Outcome, Store, StoreError};
+use crate::time::Time;
+
+/// Seconds until a lock that nobody renews ends: what a deployment waits after another one was killed.
+pub(crate) const LEASE_S: u64 = 30;
+
+/// Writes in the background: a step never waits for its outcome to be recorded, because what was begun and is not
+/// recorded can be located again.
+pub(crate) struct Recorder {
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    overtaken: Arc<AtomicBool>,
+    task: JoinHandle<(Header, Result<(), StoreError>)>,
+}
+
+impl Recorder {
+    pub(crate) fn start<S: Store, T: Time>(store: Arc<S>, time: Arc<T>, stack: StackId, header: Header) -> Self {
+        let (outcomes, receiver) = mpsc::unbounded_channel();
+        let overtaken = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(write(store, time, stack, header, receiver, overtaken.clone()));
+        Self {
+            outcomes,
+            overtaken,
+            task,
+        }
+    }
+
+    /// Records an outcome, soon.
+    pub(crate) fn record(&self, outcome: Outcome) {
+        // A closed channel means that the writer has failed; `finish` tells why.
+        let _ = self.outcomes.send(outcome);
+    }
+
+    /// Returns whether nothing can be recorded any more: another deployment has taken over, or the store fails.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.overtaken.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all outcomes are written, and returns the header as it was last written.
+    pub(crate) async fn finish(self) -> (Header, Result<(), StoreError>) {
+        drop(self.outcomes);
+        self.task
+            .await
+            .expect("the writer does not panic and is never cancelled")
+    }
+}
+
+async fn write<S: Store, T: Time>(
+    store: Arc<S>,
+    time: Arc<T>,
+    stack: StackId,
+    mut header: Header,
+    mut receiver: mpsc::UnboundedReceiver<Outcome>,
+    lost: Arc<AtomicBool>,
+) -> (Header, Result<(), StoreError>) {
+    let mut batch = Vec::new();
+    let mut renew_at = time.now() + LEASE_S / 3;
+    loop {
+        let wait = Duration::from_secs(renew_at.saturating_sub(time.now()));
+        tokio::select! {
+            count = receiver.recv_many(&mut batch, usize::MAX) => {
+                if count == 0 {
+                    return (header, Ok(()));
+                }
+            }
+            () = time.sleep(wait) => {}
+        }
+        let now = time.now();
+        let renew = now >= renew_at;
+        if renew && let Some(lock) = &mut header.lock {
+            lock.lease_until = now + LEASE_S;
+            renew_at = now + LEASE_S / 3;
+        }
+        if !renew && batch.is_empty() {
+            continue;
+        }
+        let written = store
+            .write(&stack, header.fence, &batch, renew.then_some(&header))
+            .await;
+        if let Err(error) = written {
+            lost.store(true, Ordering::Relaxed);
+            return (header, Err(error));
+        }
+        batch.clear();
+    }
+}

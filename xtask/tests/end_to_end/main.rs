@@ -1,0 +1,9 @@
+//! The real command line, the real function binaries and real sockets, from nothing to nothing.
+//!
+//! Each test starts a local cloud of its own on a free port. Nothing leaves loopback.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bad_input;
+mod chat;
+mod deploy;
+mod support;
