@@ -1,1 +1,29 @@
 //! Providers: what the engine's verbs mean at AWS.
+//!
+//! The only crate with clients of AWS's control planes. [`Session`] connects; [`AwsCloud`] reads, makes and deletes
+//! resources; [`StateTable`] keeps the record in DynamoDB; [`Logs`] reads log lines. Nothing here decides what to do or
+//! repeats a call, and nothing prints.
+//!
+//! Read next: [`AwsCloud`], then the module of a service.
+
+mod apigatewayv2;
+mod cloud;
+mod credentials;
+mod dynamodb;
+mod error;
+mod function;
+mod iam;
+mod logs;
+mod permission;
+mod session;
+mod shape;
+mod ssm;
+// mod state;
+// mod tail;
+mod throttle;
+
+pub use cloud::AwsCloud;
+pub use session::{Session, SessionError, SessionOptions};
+pub use ssm::{SecretText, parameter};
+// pub use state::StateTable;
+// pub use tail::{Follow, LogEvent, Logs};

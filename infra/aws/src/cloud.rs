@@ -1,0 +1,190 @@
+//! The engine's verbs, handed to the service that a resource type belongs to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::future::{try_join_all, try_join4};
+use infra_cdk::{Context, Kind, LogicalId, StackId};
+use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
+
+use crate::error::refused;
+use crate::shape::text;
+use crate::{Session, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
+
+/// AWS, or what listens at its endpoint override.
+#[derive(Debug)]
+pub struct AwsCloud {
+    session: Session,
+    /// What this process has tried to create where AWS assigns the id and lets names repeat. The planner has just seen
+    /// that it does not exist, so the first attempt creates at once; a second one may come after a lost answer, and
+    /// looks first.
+    attempted: Mutex<BTreeSet<(StackId, LogicalId)>>,
+}
+
+impl AwsCloud {
+    /// Returns the cloud that a session is connected to.
+    #[must_use]
+    pub fn new(session: Session) -> Self {
+        Self {
+            session,
+            attempted: Mutex::new(BTreeSet::new()),
+        }
+    }
+
+    /// Returns the session.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Notes an attempt to create and returns whether there was one before.
+    fn attempt(&self, desired: &Desired) -> bool {
+        let mut attempted = self.attempted.lock().unwrap_or_else(PoisonError::into_inner);
+        !attempted.insert((desired.stack.clone(), desired.id.clone()))
+    }
+
+    async fn observe_single(&self, target: &Target) -> Result<Option<(LogicalId, Live)>, CloudError> {
+        let session = &self.session;
+        let live = match target.kind {
+            Kind::Table => dynamodb::observe(session, target).await,
+            Kind::Role => iam::observe_role(session, target).await,
+            Kind::RolePolicy => iam::observe_policy(session, target).await,
+            Kind::Function => function::observe(session, target).await,
+            Kind::Parameter => ssm::observe(session, target).await,
+            Kind::Api
+            | Kind::Authorizer
+            | Kind::Deployment
+            | Kind::Integration
+            | Kind::Route
+            | Kind::RouteResponse
+            | Kind::Stage
+            | Kind::Permission
+            | Kind::LogGroup => Err(misdirected(target.kind)),
+        }?;
+        Ok(live.map(|live| (target.id.clone(), live)))
+    }
+}
+
+/// How resources of a type are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Single,
+    Apis,
+    InApi,
+    LogGroups,
+    Permissions,
+}
+
+impl Reading {
+    const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Table | Kind::Role | Kind::RolePolicy | Kind::Function | Kind::Parameter => Self::Single,
+            Kind::Api => Self::Apis,
+            Kind::Authorizer
+            | Kind::Deployment
+            | Kind::Integration
+            | Kind::Route
+            | Kind::RouteResponse
+            | Kind::Stage => Self::InApi,
+            Kind::LogGroup => Self::LogGroups,
+            Kind::Permission => Self::Permissions,
+        }
+    }
+}
+
+impl Cloud for AwsCloud {
+    fn context(&self) -> &Context {
+        self.session.context()
+    }
+
+    async fn observe(&self, targets: &[Target]) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
+        let session = &self.session;
+        let by = |reading| -> Vec<&Target> {
+            targets
+                .iter()
+                .filter(|target| Reading::of(target.kind) == reading)
+                .collect()
+        };
+        let (singles, apis, in_apis) = (by(Reading::Single), by(Reading::Apis), by(Reading::InApi));
+        let (log_groups, permissions) = (by(Reading::LogGroups), by(Reading::Permissions));
+        let singles = try_join_all(singles.into_iter().map(|target| Box::pin(self.observe_single(target))));
+        let (singles, apis, in_apis, (log_groups, permissions)) = try_join4(
+            singles,
+            Box::pin(apigatewayv2::observe_apis(session, &apis)),
+            Box::pin(apigatewayv2::observe_children(session, &in_apis)),
+            futures_util::future::try_join(
+                Box::pin(logs::observe(session, &log_groups)),
+                Box::pin(permission::observe(session, &permissions)),
+            ),
+        )
+        .await?;
+        Ok(singles
+            .into_iter()
+            .flatten()
+            .chain(apis)
+            .chain(in_apis)
+            .chain(log_groups)
+            .chain(permissions)
+            .collect())
+    }
+
+    async fn reconcile(&self, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
+        let session = &self.session;
+        match desired.kind {
+            Kind::Table => Box::pin(dynamodb::reconcile(session, desired, live)).await,
+            Kind::Role => Box::pin(iam::reconcile_role(session, desired, live)).await,
+            Kind::RolePolicy => Box::pin(iam::reconcile_policy(session, desired)).await,
+            Kind::Function => Box::pin(function::reconcile(session, desired, live)).await,
+            Kind::Permission => Box::pin(permission::reconcile(session, desired, live)).await,
+            Kind::LogGroup => Box::pin(logs::reconcile(session, desired, live)).await,
+            Kind::Parameter => Box::pin(ssm::reconcile(session, desired, live)).await,
+            Kind::Api
+            | Kind::Authorizer
+            | Kind::Deployment
+            | Kind::Integration
+            | Kind::Route
+            | Kind::RouteResponse
+            | Kind::Stage => {
+                let attempted = live.is_none() && self.attempt(desired);
+                Box::pin(apigatewayv2::reconcile(session, desired, live, attempted)).await
+            }
+        }
+    }
+
+    async fn delete(&self, target: &Target) -> Result<(), CloudError> {
+        let session = &self.session;
+        // Recorded resources carry their id; others are only deleted after they were found, and then carry it too.
+        let Some(id) = target.physical_id.as_deref() else {
+            return Ok(());
+        };
+        let parent = |name: &str| text(&target.properties, name);
+        match target.kind {
+            Kind::Table => Box::pin(dynamodb::delete(session, id)).await,
+            Kind::Role => iam::delete_role(session, id).await,
+            Kind::RolePolicy => match id.split_once('/') {
+                Some((role, policy)) => iam::delete_policy(session, role, policy).await,
+                None => Ok(()),
+            },
+            Kind::Function => function::delete(session, id).await,
+            Kind::Permission => match parent("FunctionName") {
+                Some(function) => permission::delete(session, function, id).await,
+                None => Ok(()),
+            },
+            Kind::LogGroup => logs::delete(session, id).await,
+            Kind::Parameter => ssm::delete(session, id).await,
+            Kind::Api
+            | Kind::Authorizer
+            | Kind::Deployment
+            | Kind::Integration
+            | Kind::Route
+            | Kind::RouteResponse
+            | Kind::Stage => Box::pin(apigatewayv2::delete(session, target, id)).await,
+        }
+    }
+}
+
+/// A resource type reached a service that it does not belong to; the tables above rule it out.
+pub(crate) fn misdirected(kind: Kind) -> CloudError {
+    let message = format!("{} belongs to another service", kind.cloudformation_type());
+    refused("dispatch", Class::Permanent, message)
+}

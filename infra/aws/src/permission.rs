@@ -1,0 +1,185 @@
+//! Statements of functions' resource policies: who may invoke them.
+//!
+//! A statement's id is the logical id of its resource, so it is found without a record. One `GetPolicy` per function
+//! reads all of its statements.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join_all;
+use infra_cdk::LogicalId;
+use infra_engine::{Class, CloudError, Desired, Live, Ownership, Target};
+use serde_json::Value as Json;
+
+use crate::Session;
+use crate::error::{found, gone, is_already_there, refused};
+use crate::shape::{Shape, as_desired, differs, required, text};
+use crate::throttle::Service;
+
+/// All properties: a statement cannot be changed, only replaced.
+const PROPERTIES: [&str; 5] = ["FunctionName", "Action", "Principal", "SourceAccount", "SourceArn"];
+
+/// Reads the statements that the targets name.
+pub(crate) async fn observe(session: &Session, targets: &[&Target]) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
+    let functions: BTreeSet<&str> = targets
+        .iter()
+        .filter_map(|target| text(&target.properties, "FunctionName"))
+        .collect();
+    let policies = functions
+        .into_iter()
+        .map(async |function| Ok((function, policy(session, function).await?)));
+    let policies: BTreeMap<&str, Vec<Json>> = try_join_all(policies).await?.into_iter().collect();
+    Ok(targets
+        .iter()
+        .filter_map(|target| {
+            let function = text(&target.properties, "FunctionName")?;
+            let statement_id = target.physical_id.as_deref().unwrap_or(target.id.as_str());
+            let statement = policies
+                .get(function)?
+                .iter()
+                .find(|statement| statement.get("Sid").and_then(Json::as_str) == Some(statement_id))?;
+            let live = Live {
+                physical_id: statement_id.to_owned(),
+                properties: shape(function, statement).0,
+                attributes: BTreeMap::new(),
+                ownership: Ownership::Ours,
+            };
+            Some((target.id.clone(), live))
+        })
+        .collect())
+}
+
+/// Adds a statement; one of the same id that says something else is replaced.
+pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
+    let function = required(desired, "FunctionName")?;
+    let statement_id = desired.id.as_str();
+    let done = || as_desired(desired, statement_id, BTreeMap::new());
+    let changed = |live: &Live| PROPERTIES.iter().any(|property| differs(desired, live, property));
+    let live = match live {
+        Some(live) => live.clone(),
+        None => match add(session, desired).await {
+            Ok(()) => return Ok(done()),
+            Err(error) if is_already_there(&error) => {
+                let statements = policy(session, function).await?;
+                let statement = statements
+                    .iter()
+                    .find(|statement| statement.get("Sid").and_then(Json::as_str) == Some(statement_id))
+                    .ok_or(error)?;
+                Live {
+                    properties: shape(function, statement).0,
+                    ..done()
+                }
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    if changed(&live) {
+        delete(session, function, &live.physical_id).await?;
+        add(session, desired).await?;
+    }
+    Ok(done())
+}
+
+/// Removes a statement.
+pub(crate) async fn delete(session: &Session, function: &str, statement_id: &str) -> Result<(), CloudError> {
+    let call = session
+        .lambda()
+        .remove_permission()
+        .function_name(function)
+        .statement_id(statement_id);
+    gone(
+        session
+            .sdk(Service::Lambda, "lambda:RemovePermission", call.send())
+            .await,
+    )
+}
+
+async fn add(session: &Session, desired: &Desired) -> Result<(), CloudError> {
+    let call = session
+        .lambda()
+        .add_permission()
+        .function_name(required(desired, "FunctionName")?)
+        .statement_id(desired.id.as_str())
+        .action(required(desired, "Action")?)
+        .principal(required(desired, "Principal")?)
+        .set_source_account(text(&desired.properties, "SourceAccount").map(str::to_owned))
+        .set_source_arn(text(&desired.properties, "SourceArn").map(str::to_owned));
+    session
+        .sdk(Service::Lambda, "lambda:AddPermission", call.send())
+        .await
+        .map(|_| ())
+}
+
+/// Returns the statements of a function's policy; none where there is no policy or no function.
+async fn policy(session: &Session, function: &str) -> Result<Vec<Json>, CloudError> {
+    let call = session.lambda().get_policy().function_name(function);
+    let answer = session
+        .sdk(Service::LambdaGetPolicy, "lambda:GetPolicy", call.send())
+        .await;
+    let Some(text) = found(answer)?.and_then(|answer| answer.policy) else {
+        return Ok(Vec::new());
+    };
+    let mut document: Json = serde_json::from_str(&text).map_err(|error| {
+        refused(
+            "lambda:GetPolicy",
+            Class::Permanent,
+            format!("the policy of {function} is not JSON: {error}"),
+        )
+    })?;
+    Ok(match document.get_mut("Statement").map(Json::take) {
+        Some(Json::Array(statements)) => statements,
+        Some(statement @ Json::Object(_)) => vec![statement],
+        Some(_) | None => Vec::new(),
+    })
+}
+
+fn shape(function: &str, statement: &Json) -> Shape {
+    let principal = match statement.get("Principal") {
+        Some(Json::Object(principal)) => principal.values().next().and_then(Json::as_str),
+        Some(Json::String(principal)) => Some(principal.as_str()),
+        Some(_) | None => None,
+    };
+    let mut shape = Shape::default();
+    shape
+        .set("FunctionName", Some(function))
+        .set("Action", statement.get("Action").cloned())
+        .set("Principal", principal)
+        .set("SourceAccount", condition(statement, "aws:SourceAccount"))
+        .set("SourceArn", condition(statement, "aws:SourceArn"));
+    shape
+}
+
+/// Returns the value of a condition key. Keys are case-insensitive, and Lambda writes `AWS:SourceArn`.
+fn condition<'a>(statement: &'a Json, key: &str) -> Option<&'a str> {
+    let operators = statement.get("Condition")?.as_object()?;
+    operators
+        .values()
+        .filter_map(Json::as_object)
+        .flatten()
+        .find(|(name, _)| name.eq_ignore_ascii_case(key))?
+        .1
+        .as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_as_lambda_writes_it_has_the_shape_of_a_declared_permission() {
+        let statement = json!({
+            "Sid": "ChatConnectPermission", "Effect": "Allow",
+            "Principal": {"Service": "apigateway.amazonaws.com"}, "Action": "lambda:InvokeFunction",
+            "Resource": "arn:aws:lambda:eu-central-1:123456789012:function:f",
+            "Condition": {"StringEquals": {"AWS:SourceAccount": "123456789012"},
+                "ArnLike": {"AWS:SourceArn": "arn:aws:execute-api:eu-central-1:123456789012:abc/dev/$connect"}},
+        });
+        let expected = json!({
+            "FunctionName": "f", "Action": "lambda:InvokeFunction", "Principal": "apigateway.amazonaws.com",
+            "SourceAccount": "123456789012",
+            "SourceArn": "arn:aws:execute-api:eu-central-1:123456789012:abc/dev/$connect",
+        });
+        assert_eq!(Json::Object(shape("f", &statement).0), expected);
+    }
+}

@@ -1,0 +1,383 @@
+//! Credentials, Region and clients: opened once, cloned freely.
+//!
+//! All calls of this crate go through [`Session::sdk`], [`Session::iam`] and [`Session::json`]: they wait for the
+//! service's rate, name the operation and sort the error. Nothing here repeats a call; the engine does, because it
+//! alone knows what else is waiting. Read next: [`crate::AwsCloud`].
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::imds;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_http_client::tls;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use infra_cdk::{Context, Kind};
+use infra_engine::{Class, CloudError, Properties};
+use serde_json::Value as Json;
+
+use crate::credentials::Cached;
+use crate::error::{explain, from_call, from_sdk, refused};
+use crate::throttle::{Service, Throttle};
+
+/// A connection stands within this time, or the endpoint is taken to be unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// One call ends within this time.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A call that uploads a package of up to 50 MB ends within this time.
+pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// On a machine outside EC2 nobody answers at the metadata address, and nobody should wait for it.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What to connect to, and as whom.
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    /// A profile of `~/.aws/config`. It wins over credentials in the environment; `None` uses the usual chain:
+    /// environment, `AWS_PROFILE` or the default profile, web identity, container, instance.
+    pub profile: Option<String>,
+    /// For example `eu-central-1`.
+    pub region: String,
+    /// Where all services are instead of AWS, for example `http://127.0.0.1:4566`. It wins over `AWS_ENDPOINT_URL`.
+    pub endpoint_url: Option<String>,
+    /// Fixed credentials (access key id, secret access key), for local clouds that know no others.
+    pub credentials: Option<(String, String)>,
+}
+
+/// An open session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    context: Context,
+    caller: String,
+    endpoint_url: Option<String>,
+    apigateway: aws_sdk_apigatewayv2::Client,
+    dynamodb: aws_sdk_dynamodb::Client,
+    lambda: aws_sdk_lambda::Client,
+    signed: infra_sigv4::Client,
+    throttle: Throttle,
+}
+
+/// Why no session could be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// No credentials were found anywhere.
+    #[error("no AWS credentials found")]
+    NoCredentials,
+    /// There are credentials, but they cannot be used: no such profile, an ended single sign-on, a failed command.
+    #[error("cannot load AWS credentials: {message}")]
+    Credentials {
+        /// What went wrong.
+        message: String,
+    },
+    /// Their time is over.
+    #[error("the AWS credentials have expired")]
+    Expired {
+        /// AWS's answer.
+        #[source]
+        source: CloudError,
+    },
+    /// AWS does not know them.
+    #[error("AWS does not accept the credentials")]
+    Unauthenticated {
+        /// AWS's answer.
+        #[source]
+        source: CloudError,
+    },
+    /// They may do nothing here.
+    #[error("AWS denies access")]
+    Denied {
+        /// AWS's answer.
+        #[source]
+        source: CloudError,
+    },
+    /// Nobody answers.
+    #[error("nobody answers at {endpoint}")]
+    Unreachable {
+        /// Where.
+        endpoint: String,
+        /// What went wrong.
+        #[source]
+        source: CloudError,
+    },
+    /// The endpoint is no URL, or this machine has no root certificates.
+    #[error("cannot make an AWS client")]
+    Client {
+        /// The cause.
+        #[source]
+        source: infra_sigv4::ClientError,
+    },
+    /// Any other failure to learn the account.
+    #[error("cannot learn which AWS account this is")]
+    Identity {
+        /// AWS's answer.
+        #[source]
+        source: CloudError,
+    },
+}
+
+impl Session {
+    /// Loads credentials and asks AWS whose they are. One call to STS; nothing is changed.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; missing credentials are noticed within about a second.
+    pub async fn open(options: SessionOptions) -> Result<Self, SessionError> {
+        let http = http_client();
+        let credentials = credentials(&options, &http).await?;
+        let config = sdk_config(&options, http, credentials.clone()).await;
+        let endpoint_url = config.endpoint_url().map(str::to_owned);
+        let signed = infra_sigv4::Client::new(credentials, options.region.clone(), endpoint_url.clone())
+            .map_err(|source| SessionError::Client { source })?;
+
+        let sts = aws_sdk_sts::Client::new(&config);
+        let identity = Box::pin(sts.get_caller_identity().send())
+            .await
+            .map_err(|error| refusal(from_sdk("sts:GetCallerIdentity", &error), endpoint_url.as_deref()))?;
+        let caller = identity.arn().unwrap_or_default().to_owned();
+        let context = Context {
+            partition: caller.split(':').nth(1).unwrap_or("aws").to_owned(),
+            region: options.region,
+            account: identity.account().unwrap_or_default().to_owned(),
+        };
+        let throttle = match endpoint_url {
+            Some(_) => Throttle::unlimited(),
+            None => Throttle::at_quotas(),
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                context,
+                caller,
+                endpoint_url,
+                apigateway: aws_sdk_apigatewayv2::Client::new(&config),
+                dynamodb: aws_sdk_dynamodb::Client::new(&config),
+                lambda: aws_sdk_lambda::Client::new(&config),
+                signed,
+                throttle,
+            }),
+        })
+    }
+
+    /// Returns partition, Region and account.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.inner.context
+    }
+
+    /// Returns the ARN of the user or role that calls, for people to read.
+    #[must_use]
+    pub fn caller(&self) -> &str {
+        &self.inner.caller
+    }
+
+    /// Returns the address that stands for all services; `None` at AWS itself.
+    #[must_use]
+    pub fn endpoint_url(&self) -> Option<&str> {
+        self.inner.endpoint_url.as_deref()
+    }
+
+    pub(crate) fn apigateway(&self) -> &aws_sdk_apigatewayv2::Client {
+        &self.inner.apigateway
+    }
+
+    pub(crate) fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
+        &self.inner.dynamodb
+    }
+
+    pub(crate) fn lambda(&self) -> &aws_sdk_lambda::Client {
+        &self.inner.lambda
+    }
+
+    /// Makes one call with an SDK client. `operation` is `service:Operation`.
+    pub(crate) async fn sdk<T, E>(
+        &self,
+        service: Service,
+        operation: &str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, CloudError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        // SDK futures are large.
+        let call = Box::pin(call);
+        self.inner.throttle.acquire(service).await;
+        let result = call.await.map_err(|error| from_sdk(operation, &error));
+        self.noted(service, result)
+    }
+
+    /// Calls IAM and returns the answer, an XML text.
+    pub(crate) async fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> Result<String, CloudError> {
+        self.inner.throttle.acquire(Service::Iam).await;
+        let call = self.inner.signed.query("iam", "2010-05-08", action, parameters);
+        let result = Box::pin(call).await;
+        self.noted(
+            Service::Iam,
+            result.map_err(|error| from_call(&format!("iam:{action}"), &error)),
+        )
+    }
+
+    /// Calls CloudWatch Logs.
+    pub(crate) async fn logs(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
+        self.json(Service::Logs, "logs", "Logs_20140328", action, input).await
+    }
+
+    /// Calls Systems Manager.
+    pub(crate) async fn ssm(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
+        self.json(Service::Ssm, "ssm", "AmazonSSM", action, input).await
+    }
+
+    async fn json(
+        &self,
+        service: Service,
+        prefix: &str,
+        target: &str,
+        action: &str,
+        input: &Json,
+    ) -> Result<Json, CloudError> {
+        self.inner.throttle.acquire(service).await;
+        let target = format!("{target}.{action}");
+        let result = Box::pin(self.inner.signed.aws_json(prefix, &target, input)).await;
+        self.noted(
+            service,
+            result.map_err(|error| from_call(&format!("{prefix}:{action}"), &error)),
+        )
+    }
+
+    /// Returns the attributes of a resource whose name we chose: all of them follow from the name.
+    pub(crate) fn computed_attributes(
+        &self,
+        kind: Kind,
+        properties: &Properties,
+    ) -> std::collections::BTreeMap<String, String> {
+        kind.attributes()
+            .iter()
+            .filter_map(|name| {
+                let value = self.inner.context.computed_attribute(kind, name, properties)?;
+                Some(((*name).to_owned(), value))
+            })
+            .collect()
+    }
+
+    /// Returns the ARN of a resource whose name we chose.
+    pub(crate) fn arn(&self, kind: Kind, name: &str) -> Result<String, CloudError> {
+        let named = kind
+            .name_property()
+            .map(|property| (property.to_owned(), Json::from(name)));
+        self.inner
+            .context
+            .computed_attribute(kind, "Arn", &Properties::from_iter(named))
+            .ok_or_else(|| refused("arn", Class::Permanent, format!("{kind:?} has no computed ARN")))
+    }
+
+    fn noted<T>(&self, service: Service, result: Result<T, CloudError>) -> Result<T, CloudError> {
+        if result.as_ref().is_err_and(|error| error.class == Class::Throttled) {
+            self.inner.throttle.throttled(service);
+        }
+        result
+    }
+}
+
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .build_https()
+}
+
+/// Loads credentials once, so that their absence is told before anything else is tried.
+async fn credentials(
+    options: &SessionOptions,
+    http: &SharedHttpClient,
+) -> Result<SharedCredentialsProvider, SessionError> {
+    if let Some((key_id, secret)) = &options.credentials {
+        let fixed = Credentials::new(key_id, secret, None, None, "session options");
+        return Ok(SharedCredentialsProvider::new(fixed));
+    }
+    let config = ProviderConfig::without_region()
+        .with_region(Some(Region::new(options.region.clone())))
+        .with_http_client(http.clone());
+    let provider = match &options.profile {
+        Some(profile) => SharedCredentialsProvider::new(
+            ProfileFileCredentialsProvider::builder()
+                .configure(&config)
+                .profile_name(profile)
+                .build(),
+        ),
+        None => {
+            let metadata = imds::Client::builder()
+                .configure(&config)
+                .max_attempts(1)
+                .connect_timeout(METADATA_TIMEOUT)
+                .read_timeout(METADATA_TIMEOUT)
+                .operation_timeout(METADATA_TIMEOUT)
+                .build();
+            let chain = DefaultCredentialsChain::builder()
+                .region(Region::new(options.region.clone()))
+                .imds_client(metadata)
+                .configure(config)
+                .build();
+            SharedCredentialsProvider::new(Box::pin(chain).await)
+        }
+    };
+    let cached = Cached::new(provider);
+    match Box::pin(cached.provide_credentials()).await {
+        Ok(_) => Ok(SharedCredentialsProvider::new(cached)),
+        Err(CredentialsError::CredentialsNotLoaded(_)) if options.profile.is_none() => Err(SessionError::NoCredentials),
+        Err(error) => Err(SessionError::Credentials {
+            message: explain(&error),
+        }),
+    }
+}
+
+async fn sdk_config(
+    options: &SessionOptions,
+    http: SharedHttpClient,
+    credentials: SharedCredentialsProvider,
+) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(CALL_TIMEOUT)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .region(Region::new(options.region.clone()))
+        .credentials_provider(credentials)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts);
+    if let Some(profile) = &options.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(endpoint_url) = &options.endpoint_url {
+        loader = loader.endpoint_url(endpoint_url);
+    }
+    Box::pin(loader.load()).await
+}
+
+/// Sorts the failure of the first call.
+fn refusal(source: CloudError, endpoint_url: Option<&str>) -> SessionError {
+    match source.class {
+        Class::Unauthenticated if source.code.starts_with("ExpiredToken") => SessionError::Expired { source },
+        Class::Unauthenticated => SessionError::Unauthenticated { source },
+        Class::Denied => SessionError::Denied { source },
+        Class::Unreachable => SessionError::Unreachable {
+            endpoint: endpoint_url.unwrap_or("AWS").to_owned(),
+            source,
+        },
+        Class::Throttled | Class::Busy | Class::Propagating | Class::Transient | Class::Quota | Class::Permanent => {
+            SessionError::Identity { source }
+        }
+    }
+}
