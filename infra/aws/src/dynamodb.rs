@@ -22,8 +22,7 @@ use crate::Session;
 use crate::error::{found, gone, is_already_there, refused};
 use crate::iam::ours;
 use crate::shape::{
-    Shape, Tags, as_desired, changed_tags, declared_tags, differs, incomplete, ownership, required, same_items, text,
-    unrecorded,
+    Shape, Tags, as_desired, changed_tags, declared_tags, differs, incomplete, ownership, required, text, unrecorded,
 };
 use crate::throttle::Service;
 
@@ -57,7 +56,7 @@ pub(crate) async fn observe(session: &Session, target: &Target) -> Result<Option
         }
     };
     let (expiry, recovery, tags) = try_join3(expiry(session, name), recovery, tags).await?;
-    let mut shape = shape(&table, &target.properties);
+    let mut shape = shape(&table);
     shape
         .set("TimeToLiveSpecification", expiry)
         .set("PointInTimeRecoverySpecification", recovery)
@@ -347,7 +346,8 @@ pub(crate) async fn set_recovery(
         .map(|_| ())
 }
 
-async fn describe(session: &Session, name: &str) -> Result<Option<TableDescription>, CloudError> {
+/// Returns a table, or `None` when there is none of the name.
+pub(crate) async fn describe(session: &Session, name: &str) -> Result<Option<TableDescription>, CloudError> {
     let call = session.dynamodb().describe_table().table_name(name);
     let answer = session
         .sdk(Service::DynamoDb, "dynamodb:DescribeTable", call.send())
@@ -409,12 +409,7 @@ async fn tags(session: &Session, name: &str) -> Result<Tags, CloudError> {
     }
 }
 
-/// Lists without an order of their own are written in the declared order when they hold the same.
-fn shape(table: &TableDescription, declared: &Properties) -> Shape {
-    let as_declared = |name: &str, live: Json| match declared.get(name) {
-        Some(declared) if same_items(declared, &live) => declared.clone(),
-        Some(_) | None => live,
-    };
+fn shape(table: &TableDescription) -> Shape {
     let definitions: Json = table
         .attribute_definitions()
         .iter()
@@ -454,16 +449,10 @@ fn shape(table: &TableDescription, declared: &Properties) -> Shape {
     shape
         .set("TableName", table.table_name())
         .set("BillingMode", Some(billing_mode))
-        .set(
-            "AttributeDefinitions",
-            Some(as_declared("AttributeDefinitions", definitions)),
-        )
+        .set("AttributeDefinitions", Some(definitions))
         .set("KeySchema", Some(key_schema_shape(table.key_schema())));
     if indexes != json!([]) {
-        shape.set(
-            "GlobalSecondaryIndexes",
-            Some(as_declared("GlobalSecondaryIndexes", indexes)),
-        );
+        shape.set("GlobalSecondaryIndexes", Some(indexes));
     }
     shape
 }

@@ -9,8 +9,7 @@ use serde_json::Value as Json;
 use crate::Session;
 use crate::error::{found, gone, is_already_there, refused};
 use crate::shape::{
-    Shape, Tags, as_desired, changed_tags, declared_tags, differs, incomplete, ownership, required, same_policy, text,
-    unrecorded,
+    Shape, Tags, as_desired, changed_tags, declared_tags, differs, incomplete, ownership, required, text, unrecorded,
 };
 
 /// Reads a role; `GetRole` brings its tags.
@@ -30,10 +29,7 @@ pub(crate) async fn observe_role(session: &Session, target: &Target) -> Result<O
     let mut shape = Shape::default();
     shape
         .set("RoleName", Some(name))
-        .set(
-            "AssumeRolePolicyDocument",
-            document(&xml, "AssumeRolePolicyDocument", target),
-        )
+        .set("AssumeRolePolicyDocument", document(&xml, "AssumeRolePolicyDocument"))
         .set_tags(Some(&tags), target);
     Ok(Some(Live {
         physical_id: name.to_owned(),
@@ -124,7 +120,7 @@ pub(crate) async fn observe_policy(session: &Session, target: &Target) -> Result
     shape
         .set("RoleName", Some(role))
         .set("PolicyName", Some(policy))
-        .set("PolicyDocument", document(&xml, "PolicyDocument", target));
+        .set("PolicyDocument", document(&xml, "PolicyDocument"));
     Ok(Some(Live {
         physical_id: format!("{role}/{policy}"),
         properties: shape.0,
@@ -207,15 +203,11 @@ fn tag_parameters(tags: &Tags) -> Vec<(String, &str)> {
         .collect()
 }
 
-/// Returns a policy document: the declared one where the live one means the same.
-fn document(xml: &Document<'_>, element: &str, target: &Target) -> Option<Json> {
+/// Returns a policy document.
+fn document(xml: &Document<'_>, element: &str) -> Option<Json> {
     let encoded = elements(xml, element).next()?.text()?;
     let decoded = percent_decoded(encoded);
-    let live: Json = serde_json::from_str(&decoded).unwrap_or(Json::String(decoded));
-    match target.properties.get(element) {
-        Some(declared) if same_policy(declared, &live) => Some(declared.clone()),
-        Some(_) | None => Some(live),
-    }
+    Some(serde_json::from_str(&decoded).unwrap_or(Json::String(decoded)))
 }
 
 fn json_text(desired: &Desired, name: &str) -> Result<String, CloudError> {

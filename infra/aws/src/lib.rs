@@ -18,12 +18,12 @@ mod permission;
 mod session;
 mod shape;
 mod ssm;
-// mod state;
-// mod tail;
+mod state;
+mod tail;
 mod throttle;
 
 pub use cloud::AwsCloud;
 pub use session::{Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter};
-// pub use state::StateTable;
-// pub use tail::{Follow, LogEvent, Logs};
+pub use state::{STATE_TABLE, StateTable};
+pub use tail::{Follow, LogEvent, Logs};

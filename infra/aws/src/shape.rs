@@ -79,43 +79,6 @@ pub(crate) fn marker(stack: &StackId, id: &LogicalId) -> String {
     format!("stackwright {stack}/{id}")
 }
 
-/// Returns whether two values are equal but for the order of a list's items.
-pub(crate) fn same_items(left: &Json, right: &Json) -> bool {
-    match (left.as_array(), right.as_array()) {
-        (Some(left), Some(right)) => {
-            left.len() == right.len()
-                && left.iter().all(|item| right.contains(item))
-                && right.iter().all(|item| left.contains(item))
-        }
-        (None, _) | (_, None) => left == right,
-    }
-}
-
-/// Returns whether two policy documents mean the same: order and singleness of lists do not matter.
-pub(crate) fn same_policy(left: &Json, right: &Json) -> bool {
-    canonical_policy(left) == canonical_policy(right)
-}
-
-fn canonical_policy(value: &Json) -> Json {
-    match value {
-        Json::Array(items) => {
-            let mut items: Vec<_> = items.iter().map(canonical_policy).collect();
-            items.sort_by_cached_key(Json::to_string);
-            match <[Json; 1]>::try_from(items) {
-                Ok([single]) => single,
-                Err(items) => Json::Array(items),
-            }
-        }
-        Json::Object(entries) => Json::Object(
-            entries
-                .iter()
-                .map(|(key, entry)| (key.clone(), canonical_policy(entry)))
-                .collect(),
-        ),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => value.clone(),
-    }
-}
-
 /// Live properties under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Shape(pub(crate) Properties);

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::cloud::{Account, SharedCloud};
 use crate::json;
+use crate::persist::{Kept, Store};
 use crate::wire::{ApiError, Request, Response, respond};
 
 /// What the library prints before the resource in every ARN.
@@ -42,7 +42,7 @@ pub(crate) struct DynamoDb {
     server: SocketAddr,
     client: Client<HttpConnector, Full<Bytes>>,
     /// Point-in-time recovery of the tables that have it on, as days to go back.
-    recovery: Mutex<BTreeMap<String, u64>>,
+    recovery: Kept<BTreeMap<String, u64>>,
     /// The server and the sweep; both end when this is dropped.
     _tasks: JoinSet<()>,
 }
@@ -78,13 +78,13 @@ impl DynamoDb {
             database,
             server,
             client: Client::builder(TokioExecutor::new()).build(connector),
-            recovery: Mutex::default(),
+            recovery: Kept::default(),
             _tasks: tasks,
         })
     }
 
-    fn recovery(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn kept(&self) -> &dyn Store {
+        &self.recovery
     }
 
     fn has_table(&self, table: &str) -> bool {
@@ -131,7 +131,7 @@ impl DynamoDb {
                 format!("Table not found: {table}"),
             ));
         }
-        let mut recovery = self.recovery();
+        let mut recovery = self.recovery.for_action(json::action(request));
         if is_update {
             let asked = input.point_in_time_recovery_specification.ok_or_else(|| {
                 ApiError::new(
@@ -225,7 +225,7 @@ async fn answer(cloud: &SharedCloud, request: &Request) -> Result<(StatusCode, B
             if answer.0.is_success()
                 && let Ok(input) = json::input::<ContinuousBackups>(request)
             {
-                dynamodb.recovery().remove(table_name(&input.table_name));
+                dynamodb.recovery.write().remove(table_name(&input.table_name));
             }
             Ok(answer)
         }

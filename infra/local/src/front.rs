@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::cloud::{Account, Cloud, SharedCloud};
+use crate::persist::Keeper;
 use crate::route::{self, Scope};
 use crate::wire::{ApiError, Request, Response, rest_json};
 use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm, sts};
@@ -30,8 +31,8 @@ use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm, sts};
 const BODY_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// How long [`LocalCloud::stop`] waits for requests in flight.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-/// IAM has one endpoint for the world, and STS may be called there; both sign with this region.
-const GLOBAL_REGION: &str = "us-east-1";
+/// The same in all regions: clients sign with the region of the global endpoint, or with their own.
+const GLOBAL_SERVICES: [&str; 2] = ["iam", "sts"];
 /// Names as they stand in a credential scope.
 const SERVICES: [&str; 7] = ["apigateway", "dynamodb", "iam", "lambda", "logs", "ssm", "sts"];
 
@@ -48,13 +49,15 @@ pub struct Options {
     pub persist: Option<PathBuf>,
 }
 
-/// A running local cloud. Dropping it stops the listener and kills all function processes.
+/// A running local cloud. Dropping it stops the listener, kills all function processes and saves the state.
 pub struct LocalCloud {
     cloud: SharedCloud,
     runtime: Handle,
     /// Tells the listener to stop when it is dropped.
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
+    /// Where the state is kept, and the task that does so.
+    keeper: Option<(Arc<Keeper>, JoinHandle<()>)>,
 }
 
 /// Why the local cloud did not start.
@@ -91,7 +94,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             port: 4566,
-            region: GLOBAL_REGION.to_owned(),
+            region: "us-east-1".to_owned(),
             account: "000000000000".to_owned(),
             persist: None,
         }
@@ -122,7 +125,7 @@ impl LocalCloud {
         let listen = |source| StartError::Listen { port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let database = persist.map(|folder| folder.join("dynamodb.sqlite"));
+        let database = persist.as_ref().map(|folder| folder.join("dynamodb.sqlite"));
         let cloud = Arc::new(Cloud {
             account: Account { id: account, region },
             endpoint: format!("http://{address}"),
@@ -136,6 +139,16 @@ impl LocalCloud {
             logs: logs::Logs::default(),
             ssm: ssm::Ssm::default(),
         });
+        let keeper = match persist {
+            None => None,
+            Some(folder) => {
+                let keeper =
+                    Keeper::open(&folder, &cloud).map_err(|(path, source)| StartError::Persist { path, source })?;
+                let keeper = Arc::new(keeper);
+                let task = tokio::spawn(Arc::clone(&keeper).keep_saving(Arc::clone(&cloud)));
+                Some((keeper, task))
+            }
+        };
         let app = Router::new().fallback(front).with_state(Arc::clone(&cloud));
         let (stop, stopped) = oneshot::channel::<()>();
         // Small answers must not wait for the acknowledgement of the one before.
@@ -159,6 +172,7 @@ impl LocalCloud {
             runtime: Handle::current(),
             stop: Some(stop),
             server,
+            keeper,
         })
     }
 
@@ -180,6 +194,10 @@ impl LocalCloud {
 impl Drop for LocalCloud {
     fn drop(&mut self) {
         self.stop.take();
+        if let Some((keeper, task)) = self.keeper.take() {
+            task.abort();
+            keeper.save(&self.cloud);
+        }
         let cloud = Arc::clone(&self.cloud);
         // Where the runtime itself is shutting down this never runs; then the tasks that own the processes are dropped,
         // and the processes with them.
@@ -252,8 +270,7 @@ fn admit(cloud: &Cloud, parts: &http::request::Parts) -> Result<Scope, ApiError>
         return Err(unknown_service(&scope.service));
     }
     let region = &cloud.account.region;
-    let is_global = matches!(scope.service.as_str(), "iam" | "sts") && scope.region == GLOBAL_REGION;
-    if scope.region != *region && !is_global {
+    if scope.region != *region && !GLOBAL_SERVICES.contains(&scope.service.as_str()) {
         return Err(ApiError::new(
             403,
             "InvalidSignatureException",

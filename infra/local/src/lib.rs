@@ -15,6 +15,7 @@ mod iam;
 mod json;
 mod lambda;
 mod logs;
+mod persist;
 mod query;
 mod route;
 mod ssm;

@@ -68,6 +68,14 @@ impl Form {
     }
 }
 
+#[cfg(test)]
+impl<'a> FromIterator<(&'a str, &'a str)> for Form {
+    fn from_iter<T: IntoIterator<Item = (&'a str, &'a str)>>(pairs: T) -> Self {
+        let pairs = pairs.into_iter();
+        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
 /// A `ValidationError`, as awsQuery services name it.
 pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new(400, "ValidationError", message)
@@ -82,15 +90,13 @@ pub(crate) fn unknown_action(service: &str, action: &str) -> ApiError {
     )
 }
 
-/// Wraps `result` (the XML inside `{action}Result`; may be empty) into the answer of `action`.
+/// Wraps `result` (the XML inside `{action}Result`) into the answer of `action`.
+///
+/// An empty result keeps its element: clients look for it wherever the model has an output, as for `UpdateRole`, and
+/// overlook it elsewhere.
 pub(crate) fn answer(namespace: &str, action: &str, result: &str) -> Response {
-    let result = if result.is_empty() {
-        String::new()
-    } else {
-        format!("<{action}Result>{result}</{action}Result>")
-    };
     let document = format!(
-        "<{action}Response xmlns=\"{namespace}\">{result}<ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></{action}Response>",
+        "<{action}Response xmlns=\"{namespace}\"><{action}Result>{result}</{action}Result><ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></{action}Response>",
         request_id()
     );
     respond(200, "text/xml", Bytes::from(document), &[])

@@ -56,7 +56,7 @@ impl Iam {
     /// # Errors
     /// `NoSuchEntity` when the role does not exist.
     pub(crate) fn issue(&self, role_arn: &str, session_name: &str) -> Result<Credentials, ApiError> {
-        let mut state = self.lock();
+        let mut state = self.state.write();
         let role = state
             .roles
             .values()
@@ -78,11 +78,30 @@ impl Iam {
 
     /// Returns whom an access key stands for, where it was issued here.
     pub(crate) fn session(&self, access_key_id: &str) -> Option<Session> {
-        self.lock().sessions.get(access_key_id).cloned()
+        self.state.read().sessions.get(access_key_id).cloned()
     }
 
     /// Forgets credentials whose process has ended.
     pub(crate) fn revoke(&self, access_key_id: &str) {
-        self.lock().sessions.remove(access_key_id);
+        self.state.write().sessions.remove(access_key_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assumed_role_is_named_without_its_path() {
+        let session = Session {
+            role_arn: "arn:aws:iam::000000000000:role/team/chat-send".to_owned(),
+            role_id: "AROA1".to_owned(),
+            session_name: "chat-dev-send".to_owned(),
+        };
+        assert_eq!(
+            session.assumed_role_arn(),
+            "arn:aws:sts::000000000000:assumed-role/chat-send/chat-dev-send"
+        );
+        assert_eq!(session.user_id(), "AROA1:chat-dev-send");
     }
 }
