@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::failure::{Exit, Failure};
 use crate::ui;
+
+/// Signals this close together are one press: a terminal signals the whole process group, and wrappers such as `timeout`
+/// pass theirs on.
+const ONE_PRESS: Duration = Duration::from_millis(250);
 
 /// Whether the user wants to stop.
 #[derive(Clone, Debug)]
@@ -29,15 +34,17 @@ impl Interrupt {
         let (sender, changed) = watch::channel(false);
         let shared = Arc::clone(&flag);
         tokio::spawn(async move {
+            let mut first: Option<Instant> = None;
             loop {
                 tokio::select! {
                     _ = interrupts.recv() => {}
                     _ = terminations.recv() => {}
                 }
-                if shared.swap(true, Ordering::SeqCst) {
+                if first.get_or_insert_with(Instant::now).elapsed() > ONE_PRESS {
                     ui::say("\nstopped at once; what was begun is recorded, run the command again to continue");
                     std::process::exit(Exit::Interrupted as i32);
                 }
+                shared.store(true, Ordering::SeqCst);
                 // Nobody waits any more: then the flag is enough.
                 let _ = sender.send(true);
             }
