@@ -23,10 +23,11 @@ const SAVE_INTERVAL: Duration = Duration::from_millis(500);
 const READING_VERBS: [&str; 5] = ["Describe", "Filter", "Get", "List", "Query"];
 
 /// Returns all states that are kept, by the names of their files.
-fn stores(cloud: &Cloud) -> [(&'static str, &dyn Store); 4] {
+fn stores(cloud: &Cloud) -> [(&'static str, &dyn Store); 5] {
     [
         ("dynamodb", cloud.dynamodb.kept()),
         ("iam", cloud.iam.kept()),
+        ("lambda", cloud.lambda.kept()),
         ("logs", cloud.logs.kept()),
         ("ssm", cloud.ssm.kept()),
     ]

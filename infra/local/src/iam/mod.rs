@@ -17,7 +17,7 @@ use crate::persist::{Kept, Store};
 use crate::query::{Form, answer, element, invalid, lower_first, unknown_action};
 use crate::wire::{ApiError, Request, Response};
 
-pub(crate) use credentials::Session;
+pub(crate) use credentials::{Credentials, Session};
 
 const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 /// Entries of one page, where the caller does not say.

@@ -1,0 +1,180 @@
+//! The Invoke API, and the way from a function's name to one of its processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+
+use super::host::{Finished, Invocation, Target};
+use super::name::FunctionRef;
+use super::{Invoker, Outcome, policy};
+use crate::cloud::SharedCloud;
+use crate::wire::{ApiError, Request, Response, request_id, respond};
+
+/// Largest payload of a synchronous invocation, in either direction: 6 MB.
+pub(super) const SYNCHRONOUS_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// Largest payload of an asynchronous invocation: 1 MB.
+const ASYNCHRONOUS_BYTES_MAX: usize = 1024 * 1024;
+
+/// Pauses before the retries of a failed asynchronous invocation. AWS waits one and two minutes, too long at a desk.
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
+
+/// `Invoke`.
+pub(super) async fn handle(cloud: &SharedCloud, of: &FunctionRef, request: &Request) -> Result<Response, ApiError> {
+    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let payload = request.body.clone();
+    check_json(&payload)?;
+    match header("x-amz-invocation-type").unwrap_or("RequestResponse") {
+        "RequestResponse" => {
+            let finished = synchronous(cloud, of, payload, &Invoker::Account).await?;
+            Ok(answer(&finished, header("x-amz-log-type") == Some("Tail")))
+        }
+        "Event" => {
+            let (target, invocation) = prepare(cloud, of, payload, &Invoker::Account, ASYNCHRONOUS_BYTES_MAX)?;
+            let version = target.version.label();
+            asynchronous(cloud, target, invocation);
+            Ok(respond(
+                202,
+                "application/json",
+                Bytes::new(),
+                &[("X-Amz-Executed-Version", &version)],
+            ))
+        }
+        "DryRun" => {
+            let (target, _) = prepare(cloud, of, payload, &Invoker::Account, SYNCHRONOUS_BYTES_MAX)?;
+            let version = target.version.label();
+            Ok(respond(
+                204,
+                "application/json",
+                Bytes::new(),
+                &[("X-Amz-Executed-Version", &version)],
+            ))
+        }
+        other => {
+            let mut violations = super::validation::Violations::default();
+            violations.one_of("invocationType", Some(other), &["Event", "RequestResponse", "DryRun"]);
+            violations.finish()?;
+            Err(super::validation::invalid_parameter("unknown invocation type"))
+        }
+    }
+}
+
+/// Invokes and waits.
+pub(super) async fn synchronous(
+    cloud: &SharedCloud,
+    of: &FunctionRef,
+    payload: Bytes,
+    invoker: &Invoker,
+) -> Result<Finished, ApiError> {
+    let (target, invocation) = prepare(cloud, of, payload, invoker, SYNCHRONOUS_BYTES_MAX)?;
+    cloud.lambda.host.run(cloud, target, invocation).await
+}
+
+/// Invokes in the background, and again after a function error or throttling, under the same request id.
+fn asynchronous(cloud: &SharedCloud, target: Target, invocation: Invocation) {
+    let weak = Arc::downgrade(cloud);
+    cloud.lambda.host.spawn(async move {
+        for pause in RETRY_PAUSES.iter().map(Some).chain([None]) {
+            // Held for one attempt only, so that a cloud that is going away is not kept alive by its own backlog.
+            let Some(cloud) = weak.upgrade() else { return };
+            let result = cloud.lambda.host.run(&cloud, target.clone(), invocation.clone()).await;
+            drop(cloud);
+            if matches!(&result, Ok(finished) if matches!(finished.outcome, Outcome::Success(_))) {
+                return;
+            }
+            match pause {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => tracing::warn!(function = %target.version.function, "asynchronous event dropped after three attempts"),
+            }
+        }
+    });
+}
+
+/// Finds the version to run and checks whether this invoker may.
+fn prepare(
+    cloud: &SharedCloud,
+    of: &FunctionRef,
+    payload: Bytes,
+    invoker: &Invoker,
+    bytes_max: usize,
+) -> Result<(Target, Invocation), ApiError> {
+    let account = &cloud.account;
+    let store = cloud.lambda.store();
+    // To a service without permission a missing function and a forbidden one look alike on AWS; the truth helps more.
+    let function = store.function(of, account)?;
+    if let Invoker::Service { principal, source_arn } = invoker {
+        policy::authorize(function, of, principal, source_arn, account)?;
+    }
+    let version = function
+        .version(of.qualifier.as_deref())
+        .ok_or_else(|| of.not_found(account))?;
+    if version.is_pending() {
+        return Err(ApiError::new(
+            409,
+            "ResourceConflictException",
+            "The operation cannot be performed at this time. The function is currently in the following state: Pending",
+        ));
+    }
+    if payload.len() > bytes_max {
+        let message = format!("Request must be smaller than {bytes_max} bytes for the InvokeFunction operation");
+        return Err(ApiError::new(413, "RequestTooLargeException", message));
+    }
+    let archive = store
+        .archives
+        .get(&version.code_sha256)
+        .map(|archive| archive.0.clone())
+        .ok_or_else(|| {
+            ApiError::new(
+                502,
+                "InvalidZipFileException",
+                "the code of this function is lost: upload it again",
+            )
+        })?;
+    let target = Target {
+        version: Arc::clone(version),
+        archive,
+        reserved_concurrency: function.reserved_concurrency,
+    };
+    let invocation = Invocation {
+        request_id: request_id(),
+        invoked_arn: of.arn(account),
+        payload: if payload.is_empty() {
+            Bytes::from_static(b"{}")
+        } else {
+            payload
+        },
+    };
+    Ok((target, invocation))
+}
+
+fn answer(finished: &Finished, tail: bool) -> Response {
+    let mut headers = vec![("X-Amz-Executed-Version", finished.version.as_str())];
+    let log_result = STANDARD.encode(&finished.log_tail);
+    if tail {
+        headers.push(("X-Amz-Log-Result", &log_result));
+    }
+    let payload = match &finished.outcome {
+        Outcome::Success(payload) => payload,
+        Outcome::FunctionError(payload) => {
+            headers.push(("X-Amz-Function-Error", "Unhandled"));
+            payload
+        }
+    };
+    respond(200, "application/json", payload.clone(), &headers)
+}
+
+fn check_json(payload: &[u8]) -> Result<(), ApiError> {
+    if payload.is_empty() {
+        return Ok(());
+    }
+    serde_json::from_slice::<IgnoredAny>(payload)
+        .map(|_| ())
+        .map_err(|error| {
+            let message = format!("Could not parse request body into json: {error}");
+            ApiError::new(400, "InvalidRequestContentException", message)
+        })
+}
