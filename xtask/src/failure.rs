@@ -164,8 +164,8 @@ impl Scope {
 }
 
 /// How to get credentials.
-const SIGN_IN: &str = "sign in with `aws sso login` or `aws configure` and choose with --profile NAME, or set AWS_ACCESS_KEY_ID \
-     and AWS_SECRET_ACCESS_KEY; without an account: cargo xtask dev";
+const SIGN_IN: &str = "sign in with `aws sso login` or `aws configure` and choose with --profile NAME or AWS_PROFILE, or set \
+     AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; without an account: cargo xtask dev";
 
 /// Returns what helps against an error.
 pub(crate) fn help_for(error: &CloudError, scope: &Scope) -> String {

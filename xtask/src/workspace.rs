@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Workspace {
     /// The folder of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// `target/stackwright`: packages and the address of the local cloud. May be deleted at any time.
+    /// `target/stackwright`, or `STACKWRIGHT_SCRATCH`: packages and the address of the local cloud. May be deleted at any
+    /// time.
     pub(crate) scratch: PathBuf,
 }
 
