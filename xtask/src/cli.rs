@@ -1,0 +1,269 @@
+//! What can be asked: commands, options and their help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Build, deploy, run and look at the chat.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 110, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask dev                                  everything on this machine, rebuilt on save
+  cargo xtask deploy                               stage `dev` in your AWS account
+  cargo xtask diff --stage prod                    what a deployment would change
+  cargo xtask logs send-message --follow
+  wscat -c \"$(cargo xtask outputs --output json | jq -r .webSocketUrl)\" \\
+        -H \"Authorization: $(cargo xtask token --sub ada)\"
+
+Environment:
+  AWS_PROFILE, AWS_REGION, AWS_ACCESS_KEY_ID, …    as for every AWS tool
+  AWS_ENDPOINT_URL                                 another endpoint for all services, such as a local cloud
+  NO_COLOR                                         no colours
+
+Exit codes:
+  0 done, 1 failed, 2 bad usage or input, 3 changes found (diff --exit-code), 130 interrupted";
+
+/// Options of all commands.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Global {
+    /// Stage: a file infra/stages/NAME.yml [default: dev; for `dev` and `local`: local]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) stage: Option<String>,
+    /// Region, instead of AWS_REGION and that of the stage file
+    #[arg(long, global = true, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// Profile of the AWS configuration files
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Do not ask before data is lost
+    #[arg(long, short, global = true)]
+    pub(crate) yes: bool,
+    /// What stdout is for: people or programs
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
+    pub(crate) output: Format,
+}
+
+/// Who reads stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text
+    Human,
+    /// One JSON object; for `logs`, one per line
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the chat on this machine: local cloud, deployment, rebuild on save, logs
+    #[command(after_help = "Examples:\n  cargo xtask dev\n  cargo xtask dev --port 0      any free port")]
+    Dev(Dev),
+    /// Run the local cloud alone, for deploy, logs, destroy and AWS tools in other terminals
+    #[command(
+        after_help = "Examples:\n  cargo xtask local\n  cargo xtask deploy --stage local      in another terminal\n  \
+                      AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws dynamodb list-tables"
+    )]
+    Local(Local),
+    /// Build the functions and bring a stage to what infra/ declares
+    #[command(
+        after_help = "Examples:\n  cargo xtask deploy --dry-run\n  cargo xtask deploy --stage prod --yes\n  \
+                      cargo xtask deploy --function send-message      its code and settings only, within seconds\n\n\
+                      With --output json, stdout is {\"stack\", \"changed\": [{\"id\", \"type\", \"action\"}], \"failed\": […], \
+                      \"outputs\": {…}}."
+    )]
+    Deploy(Deploy),
+    /// Show what a deployment would change, including what somebody changed by hand
+    #[command(
+        after_help = "Examples:\n  cargo xtask diff --stage prod\n  cargo xtask diff --exit-code      ends with 3 when there are changes\n\n\
+                      With --output json, stdout is {\"stack\", \"actions\": [{\"id\", \"type\", \"action\", \"reason\", \"changes\", \
+                      \"physicalId\"}], \"unchanged\": [ID…], \"outputs\": {…}}."
+    )]
+    Diff(Diff),
+    /// Delete a stage; says what is kept
+    #[command(after_help = "Examples:\n  cargo xtask destroy\n  cargo xtask destroy --stage local --yes")]
+    Destroy,
+    /// Print what a stage tells its users: URLs and names
+    #[command(
+        after_help = "Examples:\n  cargo xtask outputs\n  cargo xtask outputs --output json | jq -r .webSocketUrl\n\n\
+                      With --output json, stdout is one object with the keys webSocketUrl, managementUrl, webUrl, functions, \
+                      tables and tokenKey."
+    )]
+    Outputs,
+    /// Print log lines of functions, merged by time
+    #[command(
+        after_help = "Examples:\n  cargo xtask logs --follow\n  cargo xtask logs connect authorize --since 1h\n  \
+                      cargo xtask logs --filter '{ $.level = \"ERROR\" }'      a CloudWatch Logs filter pattern"
+    )]
+    Logs(Logs),
+    /// Mint a token for a user, signed with the stage's key
+    #[command(after_help = "Examples:\n  cargo xtask token --sub ada --name 'Ada Lovelace'\n  \
+                      cargo xtask token --sub ada --role moderator --expires-in 15m --stage local")]
+    Token(Token),
+    /// Check the workspace's dependency rules
+    Tidy,
+    /// Run all tests and the dependency rules
+    #[command(
+        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -- broadcast      arguments for cargo test"
+    )]
+    Test(Test),
+}
+
+/// Options of `dev`.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Port on 127.0.0.1; 0 takes any free one
+    #[arg(long, default_value_t = 4566)]
+    pub(crate) port: u16,
+    /// Do not rebuild on save
+    #[arg(long)]
+    pub(crate) no_watch: bool,
+}
+
+/// Options of `local`.
+#[derive(Debug, Args)]
+pub(crate) struct Local {
+    /// Port on 127.0.0.1; 0 takes any free one
+    #[arg(long, default_value_t = 4566)]
+    pub(crate) port: u16,
+    /// Keep the state in this folder; without it, it ends with the process
+    #[arg(long, value_name = "DIR")]
+    pub(crate) persist: Option<PathBuf>,
+}
+
+/// Options of `deploy`.
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// Show the plan and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only this function of a deployed stage; may be repeated
+    #[arg(long = "function", value_name = "NAME")]
+    pub(crate) functions: Vec<String>,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// End with 3 when there are changes
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+/// Options of `logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Functions; all without any
+    #[arg(value_name = "FUNCTION")]
+    pub(crate) functions: Vec<String>,
+    /// Go on until Ctrl-C
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// How far back to begin
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub(crate) since: Duration,
+    /// Only lines that match this CloudWatch Logs filter pattern
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) filter: Option<String>,
+}
+
+/// Options of `token`.
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// Who the user is: stable and unique
+    #[arg(long)]
+    pub(crate) sub: String,
+    /// What others see
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A role; may be repeated
+    #[arg(long = "role", value_name = "ROLE")]
+    pub(crate) roles: Vec<String>,
+    /// Until when it counts
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub(crate) expires_in: Duration,
+}
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Arguments for `cargo test`
+    #[arg(last = true, value_name = "ARG")]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// Reads `90s`, `10m`, `1h`, `7d`; a bare number means seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration; write for example 90s, 10m, 1h or 7d");
+    let (digits, seconds) = match text.char_indices().last() {
+        Some((end, 's')) => (&text[..end], 1),
+        Some((end, 'm')) => (&text[..end], 60),
+        Some((end, 'h')) => (&text[..end], 3_600),
+        Some((end, 'd')) => (&text[..end], 86_400),
+        Some(_) | None => (text, 1),
+    };
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    let seconds = count
+        .checked_mul(seconds)
+        .filter(|total| *total > 0)
+        .ok_or_else(wrong)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_complete() {
+        let mut command = Cli::command().term_width(110);
+        insta::assert_snapshot!(command.render_long_help());
+    }
+
+    #[test]
+    fn help_of_deploy_is_complete() {
+        let mut command = Cli::command().term_width(110);
+        command.build();
+        let deploy = command.find_subcommand_mut("deploy").unwrap();
+        insta::assert_snapshot!(deploy.render_long_help());
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("90").unwrap().as_secs(), 90);
+        assert_eq!(duration("10m").unwrap().as_secs(), 600);
+        assert_eq!(duration("7d").unwrap().as_secs(), 604_800);
+        for wrong in [
+            "",
+            "h",
+            "0m",
+            "-1s",
+            "1.5h",
+            "10 m",
+            "1w",
+            "99999999999999999999d",
+            "184467440737095516d",
+            "1ü",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

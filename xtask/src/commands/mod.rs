@@ -1,0 +1,62 @@
+//! One file per command. Each returns how the process ends.
+
+mod deploy;
+mod destroy;
+mod dev;
+mod diff;
+mod local;
+mod logs;
+mod outputs;
+mod test;
+mod token;
+
+use crate::cli::{Cli, Command, Format, Global};
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::tidy;
+use crate::workspace::Workspace;
+
+/// Stage of commands that name none.
+const DEFAULT_STAGE: &str = "dev";
+
+/// What all commands share.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) global: Global,
+    pub(crate) workspace: Workspace,
+    pub(crate) interrupt: Interrupt,
+}
+
+impl App {
+    /// Returns whether a program reads stdout.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self.global.output {
+            Format::Json => true,
+            Format::Human => false,
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// What it could not do.
+pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let app = App {
+        global: cli.global,
+        workspace: Workspace::find(),
+        interrupt: Interrupt::listen()?,
+    };
+    match cli.command {
+        Command::Dev(options) => Box::pin(dev::run(&app, &options)).await,
+        Command::Local(options) => local::run(&app, options).await,
+        Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
+        Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
+        Command::Destroy => Box::pin(destroy::run(&app)).await,
+        Command::Outputs => Box::pin(outputs::run(&app)).await,
+        Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
+        Command::Token(options) => Box::pin(token::run(&app, &options)).await,
+        Command::Tidy => tidy::run(&app).await,
+        Command::Test(options) => test::run(&app, &options).await,
+    }
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask outputs`: what a deployed stage tells its users.
+
+use infra_aws::Session;
+
+use crate::commands::{App, DEFAULT_STAGE};
+use crate::failure::{Exit, Failure};
+use crate::outputs::Outputs;
+use crate::target::Target;
+use crate::ui;
+
+/// Runs it.
+///
+/// # Errors
+/// When the stage is not deployed or cannot be read.
+pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
+    let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
+    let outputs = app
+        .interrupt
+        .or(Box::pin(async { read(&target, &target.session().await?).await }))
+        .await?;
+    if app.wants_json() {
+        ui::json(&outputs.json())?;
+    } else {
+        ui::data(outputs.human())?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Reads the outputs of a deployed stage.
+///
+/// # Errors
+/// When it is not deployed or cannot be read.
+pub(crate) async fn read(target: &Target, session: &Session) -> Result<Outputs, Failure> {
+    let scope = target.scope();
+    let record = target
+        .engine(session)
+        .record(&target.graph)
+        .await
+        .map_err(|error| Failure::engine("the record cannot be read", error, &scope))?
+        .filter(|record| !record.resources.is_empty());
+    match record {
+        Some(record) => Ok(Outputs::read(&target.graph, &record)),
+        None => Err(Failure::new(format!("{} is not deployed", target.graph.stack()))
+            .help(format!("deploy it with: {}", scope.command("deploy")))),
+    }
+}

@@ -1,0 +1,121 @@
+//! `cargo xtask token`: mints a token with the key of a stage.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use functions_token::{CURRENT_KEY_ID, Claims, Key, KeyError, mint};
+use infra_aws::Session;
+
+use crate::cli::Token;
+use crate::commands::{App, DEFAULT_STAGE, outputs};
+use crate::failure::{Exit, Failure};
+use crate::outputs::Outputs;
+use crate::target::Target;
+use crate::ui;
+
+/// Runs it.
+///
+/// # Errors
+/// When the stage is not deployed, or its key cannot be read.
+pub(crate) async fn run(app: &App, options: &Token) -> Result<Exit, Failure> {
+    if options.sub.is_empty() {
+        return Err(Failure::usage("--sub must not be empty: it says who the user is"));
+    }
+    let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
+    let token = app
+        .interrupt
+        .or(Box::pin(async {
+            let session = target.session().await?;
+            let outputs = outputs::read(&target, &session).await?;
+            of_stage(&target, &session, &outputs, options).await
+        }))
+        .await?;
+    if app.wants_json() {
+        ui::json(&serde_json::json!({ "token": token }))?;
+    } else {
+        ui::data(token)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Reads the key of a stage and mints a token.
+///
+/// # Errors
+/// When the stage has no key, or it cannot be read.
+pub(crate) async fn of_stage(
+    target: &Target,
+    session: &Session,
+    outputs: &Outputs,
+    options: &Token,
+) -> Result<String, Failure> {
+    let parameter = outputs.token_key.as_deref().ok_or_else(|| {
+        Failure::new(format!("{} has no output `tokenKey`", target.graph.stack()))
+            .help("the last deployment did not finish; run it again: cargo xtask deploy")
+    })?;
+    let text = infra_aws::parameter(session, parameter)
+        .await
+        .map_err(|error| Failure::cloud(format!("the key in {parameter} cannot be read"), error, &target.scope()))?;
+    let stack = target.graph.stack();
+    let issuer = format!("{}-{}", stack.app, stack.stage);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    sign(text.expose(), &issuer, options, now.as_secs()).map_err(|error| {
+        Failure::new(format!("the value of {parameter} is no key"))
+            .because(error)
+            .help(
+                "it must be 32 random bytes or more as base64url; delete the parameter and deploy again for a new one",
+            )
+    })
+}
+
+/// Mints a token with the key in `key_text`. Issuer and audience are the same: the stage both mints and accepts.
+fn sign(key_text: &str, issuer: &str, options: &Token, now: u64) -> Result<String, KeyError> {
+    let key = Key::parse(key_text)?;
+    let claims = Claims {
+        sub: options.sub.clone(),
+        name: options.name.clone(),
+        roles: options.roles.clone(),
+        iss: issuer.to_owned(),
+        aud: issuer.to_owned(),
+        iat: Some(now),
+        exp: now.saturating_add(options.expires_in.as_secs()),
+        nbf: None,
+    };
+    Ok(mint(&key, CURRENT_KEY_ID, &claims))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use functions_token::{Expected, Keys, verify};
+
+    use super::*;
+
+    fn options() -> Token {
+        Token {
+            sub: "ada".to_owned(),
+            name: Some("Ada Lovelace".to_owned()),
+            roles: vec!["moderator".to_owned()],
+            expires_in: Duration::from_secs(3_600),
+        }
+    }
+
+    #[test]
+    fn the_authorizer_accepts_what_is_minted_here() {
+        let key = "A".repeat(64);
+        let token = sign(&key, "chat-dev", &options(), 1_000).unwrap();
+        let expected = Expected {
+            issuer: "chat-dev",
+            audience: "chat-dev",
+        };
+        let claims = verify(&Keys::new(Key::parse(&key).unwrap()), &token, expected, 1_000).unwrap();
+        assert_eq!(claims.sub, "ada");
+        assert_eq!(claims.roles, ["moderator"]);
+        assert_eq!(claims.exp, 4_600);
+    }
+
+    #[test]
+    fn a_damaged_key_is_refused_without_showing_it() {
+        let error = sign("secret!", "chat-dev", &options(), 1_000).unwrap_err();
+        assert!(!error.to_string().contains("secret!"), "{error}");
+    }
+}

@@ -1,0 +1,195 @@
+//! How a command ends, and what it says when it fails.
+//!
+//! Libraries return typed errors; here they become reports for people: what failed, why, and the command to run next.
+
+use std::error::Error;
+
+use infra_aws::SessionError;
+use infra_engine::{Class, CloudError, EngineError, StoreError};
+use miette::{Diagnostic, NamedSource, SourceSpan};
+
+/// How the process ends. The numbers are part of the command line's contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Something failed.
+    Failed = 1,
+    /// The question was wrong: bad arguments, unknown stage, missing confirmation.
+    Usage = 2,
+    /// `diff --exit-code` found changes.
+    Changes = 3,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// An error for people.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    message: String,
+    #[source]
+    cause: Option<Box<dyn Error + Send + Sync>>,
+    #[help]
+    help: Option<String>,
+    #[source_code]
+    text: Option<NamedSource<String>>,
+    #[label("{label}")]
+    span: Option<SourceSpan>,
+    label: String,
+    exit: Exit,
+}
+
+impl Failure {
+    /// Something failed; ends with 1.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            cause: None,
+            help: None,
+            text: None,
+            span: None,
+            label: String::new(),
+            exit: Exit::Failed,
+        }
+    }
+
+    /// The question was wrong; ends with 2.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            ..Self::new(message)
+        }
+    }
+
+    /// Ctrl-C; ends with 130.
+    pub(crate) fn interrupted() -> Self {
+        Self {
+            exit: Exit::Interrupted,
+            ..Self::new("interrupted")
+        }
+    }
+
+    /// Adds the error behind it; its whole chain is shown.
+    pub(crate) fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds what to do next.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Shows the place in a file: `offset` bytes from its start.
+    pub(crate) fn at(mut self, file: &str, text: &str, offset: usize, label: impl Into<String>) -> Self {
+        self.text = Some(NamedSource::new(file, text.to_owned()));
+        self.span = Some(SourceSpan::from(offset.min(text.len())));
+        self.label = label.into();
+        self
+    }
+
+    /// Returns how the process ends.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// A failed call to AWS, with what helps against it.
+    pub(crate) fn cloud(doing: impl Into<String>, error: CloudError, scope: &Scope) -> Self {
+        let help = help_for(&error, scope);
+        Self::new(doing).because(error).help(help)
+    }
+
+    /// No credentials, or nobody who takes them.
+    pub(crate) fn session(error: SessionError, scope: &Scope) -> Self {
+        let help = match &error {
+            SessionError::NoCredentials
+            | SessionError::Credentials { .. }
+            | SessionError::Expired { .. }
+            | SessionError::Unauthenticated { .. } => SIGN_IN.to_owned(),
+            SessionError::Denied { source }
+            | SessionError::Unreachable { source, .. }
+            | SessionError::Identity { source } => help_for(source, scope),
+            _ => "check AWS_ENDPOINT_URL and the root certificates of this machine".to_owned(),
+        };
+        Self::new(format!("stage `{}` cannot be reached", scope.stage))
+            .because(error)
+            .help(help)
+    }
+
+    /// A deployment that could not begin.
+    pub(crate) fn engine(doing: impl Into<String>, error: EngineError, scope: &Scope) -> Self {
+        let help = match &error {
+            EngineError::Read(cause) | EngineError::Store(StoreError::Cloud(cause)) => help_for(cause, scope),
+            EngineError::Store(StoreError::Locked { lock, now, .. }) => format!(
+                "wait for it and run the command again; if its process is gone, the lock ends by itself in {} s",
+                lock.lease_until.saturating_sub(*now)
+            ),
+            EngineError::Store(StoreError::Overtaken { .. }) => {
+                format!("look at what is deployed now: {}", scope.command("diff"))
+            }
+            EngineError::Store(StoreError::Newer { .. }) => "update this checkout: git pull".to_owned(),
+            EngineError::Store(StoreError::Damaged { .. }) => {
+                format!(
+                    "restore the record, or delete it and adopt what exists: {}",
+                    scope.command("deploy")
+                )
+            }
+            EngineError::Store(_) => format!("run it again: {}", scope.command("deploy")),
+            EngineError::Foreign(_) => {
+                "delete or rename what is in the way, or give the stage another name in infra/stages".to_owned()
+            }
+            _ => format!("run it again: {}", scope.command("deploy")),
+        };
+        Self::new(doing).because(error).help(help)
+    }
+}
+
+/// Which stage at which endpoint a call was for; hints need it.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    /// Name of the stage.
+    pub(crate) stage: String,
+    /// Endpoint of all services, where it is not AWS's own.
+    pub(crate) endpoint: Option<String>,
+}
+
+impl Scope {
+    /// Returns a complete command line for this stage.
+    pub(crate) fn command(&self, command: &str) -> String {
+        format!("cargo xtask {command} --stage {}", self.stage)
+    }
+}
+
+/// How to get credentials.
+const SIGN_IN: &str = "sign in with `aws sso login` or `aws configure` and choose with --profile NAME or AWS_PROFILE, or set \
+     AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; without an account: cargo xtask dev";
+
+/// Returns what helps against an error.
+pub(crate) fn help_for(error: &CloudError, scope: &Scope) -> String {
+    match error.class {
+        Class::Unreachable => match &scope.endpoint {
+            Some(endpoint) => format!("nobody answers at {endpoint}; start a local cloud with: cargo xtask local"),
+            None => "check the network, and the Region: cargo xtask … --region REGION".to_owned(),
+        },
+        Class::Unauthenticated => SIGN_IN.to_owned(),
+        Class::Denied => format!(
+            "ask for the permission {} for these credentials, then run it again: {}",
+            error.operation,
+            scope.command("deploy")
+        ),
+        Class::Quota => format!(
+            "raise the quota in the Service Quotas console or delete what is unused, then: {}",
+            scope.command("deploy")
+        ),
+        Class::Throttled | Class::Busy | Class::Propagating | Class::Transient => {
+            format!(
+                "run it again, it continues where it stopped: {}",
+                scope.command("deploy")
+            )
+        }
+        Class::Permanent => format!("see what differs: {}", scope.command("diff")),
+    }
+}

@@ -1,0 +1,203 @@
+//! How commands in other terminals find a running local cloud: `target/stackwright/local.json`.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use infra_local::{LocalCloud, Options, StartError};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::workspace::{Workspace, write_atomically};
+
+/// Stage that lives in the local cloud.
+pub(crate) const STAGE: &str = "local";
+/// Access key and secret of the local cloud, which checks neither.
+pub(crate) const CREDENTIAL: &str = "local";
+/// Twelve digits that no AWS account has.
+pub(crate) const ACCOUNT: &str = "000000000000";
+
+const FILE: &str = "local.json";
+/// Loopback answers within microseconds; this is for a machine under heavy load.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running local cloud, as its file and `cargo xtask local --output json` tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Address {
+    /// `http://127.0.0.1:PORT`
+    pub(crate) endpoint: String,
+    /// Its Region.
+    pub(crate) region: String,
+    /// Its account id.
+    pub(crate) account: String,
+    /// Process id.
+    pub(crate) pid: u32,
+}
+
+/// A local cloud in this process. Its file goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    cloud: LocalCloud,
+    address: Address,
+    _file: AddressFile,
+}
+
+impl Running {
+    /// Starts a local cloud and tells other processes.
+    ///
+    /// # Errors
+    /// When the port is taken, or the folder cannot be used.
+    pub(crate) async fn start(
+        workspace: &Workspace,
+        port: u16,
+        region: &str,
+        persist: Option<PathBuf>,
+    ) -> Result<Self, Failure> {
+        let options = Options {
+            port,
+            region: region.to_owned(),
+            account: ACCOUNT.to_owned(),
+            persist,
+        };
+        let cloud = LocalCloud::start(options).await.map_err(|error| {
+            let in_use = matches!(&error, StartError::Listen { source, .. }
+                if source.kind() == std::io::ErrorKind::AddrInUse);
+            let failure = Failure::new("the local cloud did not start").because(error);
+            if in_use {
+                failure.help(format!(
+                    "another local cloud may be running: stop it, or choose another port with --port {} (0: any free one)",
+                    port.wrapping_add(1)
+                ))
+            } else {
+                failure
+            }
+        })?;
+        let address = Address {
+            endpoint: cloud.endpoint().trim_end_matches('/').to_owned(),
+            region: region.to_owned(),
+            account: ACCOUNT.to_owned(),
+            pid: std::process::id(),
+        };
+        let file = AddressFile::write(workspace, &address)?;
+        Ok(Self {
+            cloud,
+            address,
+            _file: file,
+        })
+    }
+
+    /// Returns where it answers.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Ends all function processes and the listener.
+    pub(crate) async fn stop(self) {
+        self.cloud.stop().await;
+    }
+}
+
+/// Returns the local cloud that runs for this checkout, or `None` when none answers.
+pub(crate) fn find(workspace: &Workspace) -> Option<Address> {
+    let text = std::fs::read(workspace.scratch.join(FILE)).ok()?;
+    let address: Address = serde_json::from_slice(&text).ok()?;
+    answers(&address.endpoint).then_some(address)
+}
+
+/// Returns whether anything listens at a loopback endpoint; the file of a killed process stays behind.
+fn answers(endpoint: &str) -> bool {
+    endpoint
+        .trim_start_matches("http://")
+        .parse::<SocketAddr>()
+        .is_ok_and(|address| TcpStream::connect_timeout(&address, PROBE_TIMEOUT).is_ok())
+}
+
+#[derive(Debug)]
+struct AddressFile {
+    path: PathBuf,
+    pid: u32,
+}
+
+impl AddressFile {
+    fn write(workspace: &Workspace, address: &Address) -> Result<Self, Failure> {
+        let path = workspace.scratch.join(FILE);
+        let text = serde_json::json!(address).to_string();
+        write_atomically(&path, text.as_bytes())
+            .map_err(|error| Failure::new(format!("cannot write {}", path.display())).because(error))?;
+        Ok(Self { path, pid: address.pid })
+    }
+}
+
+impl Drop for AddressFile {
+    fn drop(&mut self) {
+        // A second local cloud may have written its own address meanwhile: that one stays.
+        let ours = std::fs::read(&self.path)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Address>(&text).ok())
+            .is_some_and(|address| address.pid == self.pid);
+        if ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn workspace(folder: &tempfile::TempDir) -> Workspace {
+        Workspace {
+            root: folder.path().to_owned(),
+            scratch: folder.path().join("target/stackwright"),
+        }
+    }
+
+    fn address(endpoint: String) -> Address {
+        Address {
+            endpoint,
+            region: "us-east-1".to_owned(),
+            account: ACCOUNT.to_owned(),
+            pid: std::process::id(),
+        }
+    }
+
+    #[test]
+    fn a_running_cloud_is_found_until_its_file_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = workspace(&folder);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = address(format!("http://{}", listener.local_addr().unwrap()));
+        assert_eq!(find(&workspace), None);
+        let file = AddressFile::write(&workspace, &address).unwrap();
+        assert_eq!(find(&workspace), Some(address));
+        drop(file);
+        assert_eq!(find(&workspace), None);
+    }
+
+    #[test]
+    fn the_file_of_a_killed_cloud_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = workspace(&folder);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let _file = AddressFile::write(&workspace, &address(endpoint)).unwrap();
+        assert_eq!(find(&workspace), None);
+    }
+
+    #[test]
+    fn the_file_of_a_later_cloud_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = workspace(&folder);
+        let first = AddressFile::write(&workspace, &address("http://127.0.0.1:1".to_owned())).unwrap();
+        let mut second = address("http://127.0.0.1:2".to_owned());
+        second.pid += 1;
+        let _second = AddressFile::write(&workspace, &second).unwrap();
+        drop(first);
+        assert!(workspace.scratch.join(FILE).exists());
+    }
+}

@@ -1,0 +1,166 @@
+//! What a deployed stage tells its users.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use infra_cdk::{Graph, Kind, LogicalId, Value};
+use infra_engine::Record;
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::ui::{BOLD, DIM};
+
+/// URLs and names of a stage. The keys are part of the command line's contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Outputs {
+    /// Where clients connect.
+    pub(crate) web_socket_url: Option<String>,
+    /// Where functions post to connections.
+    pub(crate) management_url: Option<String>,
+    /// Where the browser client is served, if it is.
+    pub(crate) web_url: Option<String>,
+    /// Names of the Lambda functions by those of their binaries.
+    pub(crate) functions: BTreeMap<String, String>,
+    /// Names of the tables by their logical ids.
+    pub(crate) tables: BTreeMap<LogicalId, String>,
+    /// Name of the parameter that holds the key of tokens.
+    pub(crate) token_key: Option<String>,
+}
+
+impl Outputs {
+    /// Reads them from the record of a stage. Only what is both declared and recorded is named.
+    pub(crate) fn read(graph: &Graph, record: &Record) -> Self {
+        let text = |name: &str| {
+            record
+                .header
+                .outputs
+                .get(name)
+                .and_then(Json::as_str)
+                .map(str::to_owned)
+        };
+        let name_of = |id: &LogicalId| record.resources.get(id).map(|recorded| recorded.physical_id.clone());
+        let functions = graph.resources().iter().filter_map(|(id, resource)| {
+            let Some(Value::Package(binary)) = resource.properties.get("Code") else {
+                return None;
+            };
+            Some((binary.clone(), name_of(id)?))
+        });
+        let tables = graph
+            .resources()
+            .iter()
+            .filter(|(_, resource)| resource.kind == Kind::Table)
+            .filter_map(|(id, _)| Some((id.clone(), name_of(id)?)));
+        Self {
+            web_socket_url: text("webSocketUrl"),
+            management_url: text("managementUrl"),
+            web_url: text("webUrl"),
+            functions: functions.collect(),
+            tables: tables.collect(),
+            token_key: text("tokenKey"),
+        }
+    }
+
+    /// Returns them as aligned lines.
+    pub(crate) fn human(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: &str| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{DIM}{name:14}{DIM:#}  {value}");
+        };
+        let single = [
+            ("webSocketUrl", &self.web_socket_url),
+            ("managementUrl", &self.management_url),
+            ("webUrl", &self.web_url),
+            ("tokenKey", &self.token_key),
+        ];
+        for (name, value) in single {
+            if let Some(value) = value {
+                line(name, &format!("{BOLD}{value}{BOLD:#}"));
+            }
+        }
+        let mut heading = "functions";
+        for name in self.functions.values() {
+            line(heading, name);
+            heading = "";
+        }
+        heading = "tables";
+        for name in self.tables.values() {
+            line(heading, name);
+            heading = "";
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+
+    /// Returns them for programs.
+    pub(crate) fn json(&self) -> Json {
+        serde_json::json!(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::collections::BTreeSet;
+
+    use infra_cdk::{RemovalPolicy, Settings, Stage};
+    use infra_engine::{Header, Recorded};
+
+    use super::*;
+
+    fn outputs() -> Outputs {
+        let graph = infra::chat(&Stage {
+            name: "dev".to_owned(),
+            region: "us-east-1".to_owned(),
+            settings: Settings::default(),
+        })
+        .unwrap();
+        let recorded = |kind, name: &str| Recorded {
+            kind,
+            physical_id: name.to_owned(),
+            properties: serde_json::Map::new(),
+            attributes: BTreeMap::new(),
+            dependencies: BTreeSet::new(),
+            snapshot_of: BTreeSet::new(),
+            parent: None,
+            removal_policy: RemovalPolicy::Delete,
+        };
+        let record = Record {
+            header: Header {
+                outputs: BTreeMap::from([
+                    ("webSocketUrl".to_owned(), "wss://a.example.com/dev".into()),
+                    ("managementUrl".to_owned(), "https://a.example.com/dev".into()),
+                    ("tokenKey".to_owned(), "/chat/dev/TokenKey".into()),
+                ]),
+                ..Header::default()
+            },
+            resources: BTreeMap::from([
+                (
+                    "Connections".parse().unwrap(),
+                    recorded(Kind::Table, "chat-dev-connections"),
+                ),
+                (
+                    "ConnectFunction".parse().unwrap(),
+                    recorded(Kind::Function, "chat-dev-connect"),
+                ),
+                (
+                    "SendMessageFunction".parse().unwrap(),
+                    recorded(Kind::Function, "chat-dev-send-message"),
+                ),
+            ]),
+        };
+        Outputs::read(&graph, &record)
+    }
+
+    #[test]
+    fn programs_find_exactly_the_agreed_keys() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&outputs().json()).unwrap());
+    }
+
+    #[test]
+    fn people_find_aligned_lines() {
+        insta::assert_snapshot!(anstream::adapter::strip_str(&outputs().human()));
+    }
+}

@@ -1,0 +1,342 @@
+//! Compiles functions: chooses target and tool, and calls cargo once for all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use infra_cdk::{Architecture, Stage};
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::elf;
+use crate::failure::Failure;
+use crate::local_cloud;
+use crate::workspace::Workspace;
+
+/// The package of all function binaries.
+const PACKAGE: &str = "functions";
+
+/// How the functions are compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    tool: Tool,
+    profile: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Tool {
+    /// `cargo build` for the host.
+    Host,
+    /// `cargo zigbuild` for a target with the glibc version that is meant.
+    Zigbuild { target: String },
+}
+
+/// What is installed beside cargo.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Installed {
+    pub(super) zigbuild: bool,
+}
+
+impl Installed {
+    /// Looks at the search path.
+    pub(super) fn look() -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let cargo_home = std::env::var_os("CARGO_HOME").map(|home| PathBuf::from(home).join("bin"));
+        Self {
+            zigbuild: std::env::split_paths(&path)
+                .chain(cargo_home)
+                .any(|folder| folder.join("cargo-zigbuild").is_file()),
+        }
+    }
+}
+
+impl Plan {
+    /// Chooses for a stage. The stage `local` runs on the host whatever its file says.
+    ///
+    /// # Errors
+    /// When the architecture needs tools that are not installed.
+    pub(super) fn choose(stage: &Stage, installed: impl FnOnce() -> Installed) -> Result<Self, Failure> {
+        let architecture = stage.settings.architecture.resolve();
+        let host_is_lambda_like = cfg!(all(target_os = "linux", target_env = "gnu"));
+        let host_fits = host_is_lambda_like && architecture == Architecture::of_host();
+        let tool = if host_fits || stage.name == local_cloud::STAGE {
+            Tool::Host
+        } else {
+            let triple = triple(architecture);
+            if !installed().zigbuild {
+                return Err(Failure::new(format!(
+                    "stage `{}` runs on {}, and this machine cannot compile for it yet",
+                    stage.name,
+                    architecture.as_str()
+                ))
+                .help(format!(
+                    "install a cross compiler:\n  pip install ziglang && cargo install --locked cargo-zigbuild && rustup target add {triple}\n\
+                     or set `architecture: host` in infra/stages/{}.yml",
+                    stage.name
+                )));
+            }
+            let (major, minor) = elf::GLIBC_OF_AL2023;
+            Tool::Zigbuild {
+                target: format!("{triple}.{major}.{minor}"),
+            }
+        };
+        Ok(Self {
+            tool,
+            profile: stage.settings.build_profile.clone(),
+        })
+    }
+
+    fn arguments(&self, names: &BTreeSet<String>) -> Vec<String> {
+        let mut arguments: Vec<String> = Vec::new();
+        match &self.tool {
+            Tool::Host => arguments.push("build".to_owned()),
+            Tool::Zigbuild { target } => {
+                arguments.extend(["zigbuild", "--target", target].map(str::to_owned));
+            }
+        }
+        arguments.extend(["--profile", &self.profile, "--package", PACKAGE].map(str::to_owned));
+        if self.profile == "dev" && self.tool == Tool::Host {
+            // Cargo unites the features of all packages that it is told to build. Naming this one too gives the set that
+            // `cargo run --package xtask` has compiled already; without it every SDK crate would be compiled again.
+            arguments.extend(["--package", env!("CARGO_PKG_NAME")].map(str::to_owned));
+        }
+        for name in names {
+            arguments.extend(["--bin".to_owned(), name.clone()]);
+        }
+        arguments.push("--message-format=json-render-diagnostics".to_owned());
+        arguments
+    }
+}
+
+/// Compiles the function binaries `names` and returns where they are. Cargo's messages go to stderr.
+///
+/// # Errors
+/// When cargo does not start or does not succeed; it has said why.
+pub(super) async fn build(
+    workspace: &Workspace,
+    plan: &Plan,
+    names: &BTreeSet<String>,
+) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let mut command = command(&workspace.root);
+    command
+        .args(plan.arguments(names))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut group = ChildGroup::spawn(command)?;
+    let stdout = group.child.stdout.take().expect("stdout is piped above");
+    let mut lines = BufReader::new(stdout).lines();
+    let mut executables = BTreeMap::new();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some((name, path)) = executable(&line) {
+            executables.insert(name, path);
+        }
+    }
+    let status = group.wait().await?;
+    if !status.success() {
+        return Err(Failure::new("the functions do not compile; nothing was uploaded")
+            .help("correct what cargo reports above, then run the same command again"));
+    }
+    if let Some(missing) = names.iter().find(|name| !executables.contains_key(*name)) {
+        return Err(Failure::new(format!("cargo built no binary for function `{missing}`"))
+            .help(format!("add functions/src/bin/{missing}.rs")));
+    }
+    Ok(executables)
+}
+
+/// Returns cargo, to be run in `root` as if from the user's shell.
+///
+/// `cargo run` tells its child about the package being run. Some build scripts (ring's) ask to run again whenever these
+/// variables change, so passing them on would compile such crates anew each time.
+pub(crate) fn command(root: &Path) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(root);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_of_running_package) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Returns whether a variable describes the package that `cargo run` runs (Cargo Book, "Environment variables Cargo sets
+/// for crates"), not the user's settings.
+fn is_of_running_package(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_")
+        || name.starts_with("CARGO_BIN_EXE_")
+        || matches!(
+            name,
+            "CARGO_MANIFEST_DIR"
+                | "CARGO_MANIFEST_PATH"
+                | "CARGO_BIN_NAME"
+                | "CARGO_CRATE_NAME"
+                | "CARGO_PRIMARY_PACKAGE"
+                | "OUT_DIR"
+        )
+}
+
+/// Returns name and path of a binary from one of cargo's messages.
+fn executable(line: &str) -> Option<(String, PathBuf)> {
+    #[derive(Deserialize)]
+    struct Message {
+        target: Target,
+        executable: Option<PathBuf>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    let message: Message = serde_json::from_str(line).ok()?;
+    let is_binary = message.target.kind.iter().any(|kind| kind == "bin");
+    message
+        .executable
+        .filter(|_| is_binary)
+        .map(|path| (message.target.name, path))
+}
+
+fn triple(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Arm64 => "aarch64-unknown-linux-gnu",
+        Architecture::X86_64 => "x86_64-unknown-linux-gnu",
+    }
+}
+
+/// A child process with all its descendants. Dropping it ends them: cargo leaves its compilers behind when only it is
+/// killed.
+#[derive(Debug)]
+pub(crate) struct ChildGroup {
+    child: Child,
+    name: String,
+    ended: bool,
+}
+
+impl ChildGroup {
+    /// Starts a command as the head of a process group of its own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn spawn(mut command: Command) -> Result<Self, Failure> {
+        let name = command.as_std().get_program().to_string_lossy().into_owned();
+        let child = command.process_group(0).kill_on_drop(true).spawn().map_err(|error| {
+            Failure::new(format!("cannot start {name}"))
+                .because(error)
+                .help("install Rust from https://rustup.rs")
+        })?;
+        Ok(Self {
+            child,
+            name,
+            ended: false,
+        })
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// When the operating system does not say how it ended.
+    pub(crate) async fn wait(&mut self) -> Result<std::process::ExitStatus, Failure> {
+        let status = self
+            .child
+            .wait()
+            .await
+            .map_err(|error| Failure::new(format!("cannot wait for {}", self.name)).because(error))?;
+        self.ended = true;
+        Ok(status)
+    }
+}
+
+impl Drop for ChildGroup {
+    fn drop(&mut self) {
+        if let Some(id) = self.child.id().filter(|_| !self.ended) {
+            // The standard library signals single processes only, and `unsafe` is forbidden here.
+            let _ = std::process::Command::new("kill")
+                .args(["-TERM", "--", &format!("-{id}")])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use infra_cdk::{ArchitectureSetting, Settings};
+
+    use super::*;
+
+    fn stage(name: &str, architecture: ArchitectureSetting, build_profile: &str) -> Stage {
+        Stage {
+            name: name.to_owned(),
+            region: "us-east-1".to_owned(),
+            settings: Settings {
+                architecture,
+                build_profile: build_profile.to_owned(),
+                ..Settings::default()
+            },
+        }
+    }
+
+    fn foreign() -> ArchitectureSetting {
+        match Architecture::of_host() {
+            Architecture::Arm64 => ArchitectureSetting::X86_64,
+            Architecture::X86_64 => ArchitectureSetting::Arm64,
+        }
+    }
+
+    #[test]
+    fn the_local_stage_shares_its_build_with_this_command_line() {
+        let plan = Plan::choose(&stage("local", foreign(), "dev"), || Installed { zigbuild: false }).unwrap();
+        assert_eq!(
+            plan.arguments(&BTreeSet::from(["connect".to_owned()])).join(" "),
+            "build --profile dev --package functions --package xtask --bin connect --message-format=json-render-diagnostics"
+        );
+    }
+
+    #[test]
+    fn a_foreign_architecture_needs_a_cross_compiler() {
+        let prod = stage("prod", foreign(), "lambda");
+        assert!(Plan::choose(&prod, || Installed { zigbuild: false }).is_err());
+        let plan = Plan::choose(&prod, || Installed { zigbuild: true }).unwrap();
+        let arguments = plan.arguments(&BTreeSet::new()).join(" ");
+        assert!(
+            arguments.contains("-unknown-linux-gnu.2.34 --profile lambda --package functions --message-format"),
+            "{arguments}"
+        );
+    }
+
+    #[test]
+    fn only_binaries_are_taken_from_cargos_messages() {
+        let binary =
+            r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"connect"},"executable":"/t/connect"}"#;
+        assert_eq!(
+            executable(binary),
+            Some(("connect".to_owned(), PathBuf::from("/t/connect")))
+        );
+        for line in [
+            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"functions"},"executable":null}"#,
+            r#"{"reason":"build-finished","success":true}"#,
+            "no json",
+        ] {
+            assert_eq!(executable(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_users_cargo_settings_are_passed_on() {
+        assert!(is_of_running_package("CARGO_PKG_VERSION"));
+        assert!(is_of_running_package("CARGO_MANIFEST_DIR"));
+        for kept in [
+            "CARGO",
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CARGO_BUILD_JOBS",
+            "RUSTFLAGS",
+        ] {
+            assert!(!is_of_running_package(kept), "{kept}");
+        }
+    }
+}

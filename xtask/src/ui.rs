@@ -1,0 +1,146 @@
+//! Everything that is printed goes through here: data to stdout, all else to stderr.
+//!
+//! Colours are only written where the stream shows them: anstream honours `NO_COLOR`, `CLICOLOR_FORCE`, pipes and CI.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::failure::{Exit, Failure};
+
+/// Emphasis for names and headings.
+pub(crate) const BOLD: Style = Style::new().bold();
+/// For what matters least.
+pub(crate) const DIM: Style = Style::new().dimmed();
+/// For what is made, and for success.
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
+/// For what changes, and for warnings.
+pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// For what goes, and for errors.
+pub(crate) const RED: Style = AnsiColor::Red.on_default();
+
+/// Returns `text` in a style.
+pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Writes one line, or several, of data to stdout.
+///
+/// # Errors
+/// When nobody reads it any more.
+pub(crate) fn data(text: impl std::fmt::Display) -> Result<(), Failure> {
+    writeln!(anstream::stdout().lock(), "{text}").map_err(|error| Failure::new("cannot write to stdout").because(error))
+}
+
+/// Writes JSON as one line of data to stdout.
+///
+/// # Errors
+/// As [`data`].
+pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
+    data(value)
+}
+
+/// Writes a message to stderr. A closed stderr is no reason to stop.
+pub(crate) fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// Overwrites the current line of a terminal; [`say`] after it must be preceded by [`clear_line`].
+pub(crate) fn transient(text: &str) {
+    let mut stderr = anstream::stderr().lock();
+    let _ = write!(stderr, "\r\u{1b}[K{text}");
+    let _ = stderr.flush();
+}
+
+/// Empties the current line of a terminal.
+pub(crate) fn clear_line() {
+    transient("");
+}
+
+/// Returns whether messages go to a person's terminal, not to a file or CI.
+pub(crate) fn is_interactive() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("CI").is_none()
+}
+
+/// Shows a failure.
+pub(crate) fn report(failure: Failure) {
+    if failure.exit() == Exit::Interrupted {
+        say(paint(YELLOW, "interrupted"));
+    } else {
+        say(format!("{:?}", miette::Report::new(failure)).trim_end());
+    }
+}
+
+/// Makes reports fit the terminal and keeps commands in one piece.
+pub(crate) fn install_report_handler() {
+    // Fails only when a handler is installed already, and nobody else does.
+    let _ = miette::set_hook(Box::new(|_| {
+        let mut options = miette::MietteHandlerOpts::new()
+            .break_words(false)
+            .wrap_lines(false)
+            .context_lines(1);
+        if !is_interactive() {
+            options = options.color(false);
+        }
+        Box::new(options.build())
+    }));
+}
+
+/// Asks a yes-or-no question on the terminal; anything but `y` or `yes` is no.
+///
+/// # Errors
+/// [`Exit::Usage`] where nobody can be asked.
+pub(crate) async fn confirm(question: &str) -> Result<bool, Failure> {
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Err(
+            Failure::usage(format!("{question} Nobody can be asked: this is no terminal"))
+                .help("look at the plan above, then run the same command with --yes"),
+        );
+    }
+    let mut stderr = anstream::stderr().lock();
+    let _ = write!(stderr, "{question} [y/N] ");
+    let _ = stderr.flush();
+    drop(stderr);
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map(|_| line)
+    })
+    .await;
+    let answer = answer.ok().and_then(Result::ok).unwrap_or_default();
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Returns a duration for people: `340 ms`, `2.1 s`, `1 min 5 s`.
+pub(crate) fn duration(elapsed: std::time::Duration) -> String {
+    match elapsed.as_millis() {
+        ms @ 0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{:.1} s", elapsed.as_secs_f64()),
+        _ => format!("{} min {} s", elapsed.as_secs() / 60, elapsed.as_secs() % 60),
+    }
+}
+
+/// Returns a size for people: `812 kB`, `4.3 MB`.
+pub(crate) fn size(bytes: usize) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{} kB", bytes / 1_000),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_read_well() {
+        assert_eq!(duration(Duration::from_millis(340)), "340 ms");
+        assert_eq!(duration(Duration::from_millis(2_140)), "2.1 s");
+        assert_eq!(duration(Duration::from_secs(65)), "1 min 5 s");
+        assert_eq!(size(812), "812 B");
+        assert_eq!(size(812_000), "812 kB");
+        assert_eq!(size(4_350_000), "4.3 MB");
+    }
+}
