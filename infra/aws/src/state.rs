@@ -243,7 +243,7 @@ impl StateTable {
 
 impl Store for StateTable {
     async fn load(&self, stack: &StackId) -> Result<Option<Record>, StoreError> {
-        let Some(items) = Box::pin(self.query(stack, false)).await? else {
+        let Some(items) = self.query(stack, false).await? else {
             return Ok(None);
         };
         read(stack, &items)
@@ -252,7 +252,7 @@ impl Store for StateTable {
     async fn begin(&self, stack: &StackId, expected_fence: u64, now: u64, header: &Header) -> Result<(), StoreError> {
         let item = header_item(stack, header)?;
         let condition = Condition::begin(expected_fence, now, header);
-        let stored = match Box::pin(self.put_header_making_table(&item, &condition)).await? {
+        let stored = match self.put_header_making_table(&item, &condition).await? {
             Met::Written => return Ok(()),
             Met::Other(Some(stored)) => Some(stored),
             Met::Other(None) => self.header(stack).await?,
@@ -295,12 +295,12 @@ impl Store for StateTable {
             for outcome in chunk {
                 items.push(outcome_item(stack, outcome)?);
             }
-            if let Met::Other(_) = Box::pin(self.transact(&items)).await? {
+            if let Met::Other(_) = self.transact(&items).await? {
                 return Err(overtaken());
             }
         }
         if let Some(header) = header.filter(|_| outcomes.is_empty())
-            && let Met::Other(_) = Box::pin(self.put_header(header_item(stack, header)?, &condition)).await?
+            && let Met::Other(_) = self.put_header(header_item(stack, header)?, &condition).await?
         {
             return Err(overtaken());
         }
@@ -314,7 +314,7 @@ impl Store for StateTable {
 
     async fn erase(&self, stack: &StackId, fence: u64) -> Result<(), StoreError> {
         let condition = Condition::fence(fence);
-        let Some(items) = Box::pin(self.query(stack, true)).await? else {
+        let Some(items) = self.query(stack, true).await? else {
             return Ok(());
         };
         let is_header = |item: &&Item| item.get(ITEM) == Some(&text(HEADER));
@@ -331,7 +331,7 @@ impl Store for StateTable {
             for item in chunk {
                 actions.push(delete_item((*item).clone())?);
             }
-            if let Met::Other(_) = Box::pin(self.transact(&actions)).await? {
+            if let Met::Other(_) = self.transact(&actions).await? {
                 return Err(StoreError::Overtaken { stack: stack.clone() });
             }
             if is_last {
