@@ -337,13 +337,20 @@ async fn credentials(
         }
     };
     let cached = Cached::new(provider);
-    match cached.provide_credentials().await {
-        Ok(_) => Ok(SharedCredentialsProvider::new(cached)),
-        Err(CredentialsError::CredentialsNotLoaded(_)) if options.profile.is_none() => Err(SessionError::NoCredentials),
-        Err(error) => Err(SessionError::Credentials {
-            message: explain(&error),
-        }),
-    }
+    let error = match cached.provide_credentials().await {
+        Ok(_) => return Ok(SharedCredentialsProvider::new(cached)),
+        Err(error) => error,
+    };
+    let message = explain(&error);
+    let not_loaded = matches!(error, CredentialsError::CredentialsNotLoaded(_));
+    Err(match &options.profile {
+        Some(profile) if not_loaded => SessionError::Credentials {
+            message: format!("profile `{profile}` does not exist or has no credentials"),
+        },
+        // The instance metadata service is the last to be asked: whatever it says, there is nothing else.
+        None if not_loaded || message.contains("IMDS") => SessionError::NoCredentials,
+        Some(_) | None => SessionError::Credentials { message },
+    })
 }
 
 async fn sdk_config(
