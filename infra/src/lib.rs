@@ -60,7 +60,7 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
         .route("$connect", &connect)
         .route("$disconnect", &disconnect)
         .replying_route("$default", &default)
-        .replying_route("sendMessage", &send_message);
+        .route("sendMessage", &send_message);
     api.grant_post_to_connections(&send_message);
     send_message.set_env("MANAGEMENT_ENDPOINT", api.management_url());
 

@@ -49,6 +49,7 @@ pub async fn connect<R: ConnectionRepository, C: Clock>(
     Ok(Response {
         status_code: 200,
         headers,
+        body: None,
     })
 }
 

@@ -14,8 +14,6 @@ pub use default::default;
 pub use disconnect::disconnect;
 pub use send_message::send_message;
 
-use functions_domain::ConnectionId;
-use functions_domain::ports::{Delivery, MessageGateway, PortError};
 use serde::Serialize;
 
 /// What a route's function answers.
@@ -27,6 +25,9 @@ pub struct Response {
     /// On `$connect`, headers of the handshake's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<ResponseHeaders>,
+    /// On routes with a route response, the frame that the caller receives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
 }
 
 /// The only header that we answer with.
@@ -42,17 +43,9 @@ impl Response {
         Self {
             status_code,
             headers: None,
+            body: None,
         }
     }
-}
-
-/// Sends a frame to the client that caused the event. If it cannot take the frame, nothing is lost but an answer.
-async fn reply(gateway: &impl MessageGateway, to: &ConnectionId, frame: &str) -> Result<(), PortError> {
-    match gateway.send(to, frame).await? {
-        Delivery::Delivered => {}
-        Delivery::Gone | Delivery::Slow => tracing::info!(connectionId = %to, "the client did not take the answer"),
-    }
-    Ok(())
 }
 
 #[cfg(test)]

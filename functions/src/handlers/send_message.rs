@@ -1,9 +1,9 @@
 //! The route `sendMessage`: brings a message to the others in the room.
 
-use functions_domain::ports::{Clock, ConnectionRepository, MessageGateway, MessageIds};
+use functions_domain::ports::{Clock, ConnectionRepository, Delivery, MessageGateway, MessageIds, PortError};
 use functions_domain::{ConnectionId, FRAME_BYTES_MAX, SendMessage, SendMessageError, Sending, Sent};
 
-use super::{Response, reply};
+use super::Response;
 use crate::events::{RequestContext, WebSocketEvent};
 use crate::frames::{self, ErrorCode, Rejection};
 use crate::runtime::{Failure, chain};
@@ -90,6 +90,18 @@ where
     })?;
     log(&context.connection_id, &sent);
     Ok(frame.ack.then(|| frames::ack(frame.id.as_deref(), &sent.id)))
+}
+
+/// Sends a frame to the client that caused the event. If it cannot take the frame, nothing is lost but an answer.
+///
+/// The route has no route response: most messages are answered by nothing at all, and what API Gateway would send for a
+/// response without a body is not documented.
+async fn reply(gateway: &impl MessageGateway, to: &ConnectionId, frame: &str) -> Result<(), PortError> {
+    match gateway.send(to, frame).await? {
+        Delivery::Delivered => {}
+        Delivery::Gone | Delivery::Slow => tracing::info!(connectionId = %to, "the client did not take the answer"),
+    }
+    Ok(())
 }
 
 fn log(sender: &ConnectionId, sent: &Sent) {

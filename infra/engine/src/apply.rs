@@ -10,13 +10,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use infra_cdk::{Graph, LogicalId};
 
 use crate::event::Event;
-use crate::observe;
 use crate::plan::{Action, After, Known, Packages, Plan, Step, StepId};
 use crate::provider::{Class, Cloud, CloudError, Desired, Live, Properties, Target};
 use crate::record::{Outcome, Record, Recorded};
 use crate::recorder::Recorder;
-use crate::retry::Attempts;
 use crate::time::Time;
+use crate::{observe, retry};
 
 /// Steps in flight at most. The clouds' own rates are kept by their providers.
 const IN_FLIGHT_MAX: usize = 64;
@@ -232,23 +231,18 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
     where
         F: Future<Output = Result<R, CloudError>>,
     {
-        let mut attempts = Attempts::default();
-        loop {
-            let error = match call().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let gives_up = self.interrupted.load(Ordering::Relaxed);
-            let Some(pause) = attempts.next_pause(error.class, &**self.time).filter(|_| !gives_up) else {
-                return Err(error);
-            };
-            (self.observer)(Event::Retrying {
-                id: id.clone(),
-                reason: error.to_string(),
-                delay_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            });
-            self.time.sleep(pause).await;
-        }
+        retry::persist(&**self.time, call, |error, pause| {
+            let goes_on = !self.interrupted.load(Ordering::Relaxed);
+            if goes_on {
+                (self.observer)(Event::Retrying {
+                    id: id.clone(),
+                    reason: error.to_string(),
+                    delay_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                });
+            }
+            goes_on
+        })
+        .await
     }
 
     /// Notes how a step ended; returns whether it ended well.

@@ -94,7 +94,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read, or what stands in the way.
     pub async fn plan_deploy(&self, graph: &Graph, packages: &Packages) -> Result<Prepared, EngineError> {
         let record = self.record(graph).await?.unwrap_or_default();
-        let live = observe(&*self.cloud, graph, packages, &record)
+        let live = observe(&*self.cloud, &*self.time, graph, packages, &record)
             .await
             .map_err(EngineError::Read)?;
         let context = self.cloud.context();
@@ -122,7 +122,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn plan_destroy(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let packages = Packages::new();
         let mut record = self.record(graph).await?.unwrap_or_default();
-        let located = observe::locate_unrecorded(&*self.cloud, graph, &record)
+        let located = observe::locate_unrecorded(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
         for (id, found) in located

@@ -7,6 +7,8 @@ use infra_cdk::{Graph, LogicalId, StackId};
 use crate::plan::{Known, Packages};
 use crate::provider::{Cloud, CloudError, Live, Ownership, Properties, Target};
 use crate::record::{Record, Recorded};
+use crate::retry;
+use crate::time::Time;
 
 /// Returns what exists.
 ///
@@ -14,6 +16,7 @@ use crate::record::{Record, Recorded};
 /// properties that identify it are known; the rest follows when its parent has been found.
 pub(crate) async fn observe<C: Cloud>(
     cloud: &C,
+    time: &impl Time,
     graph: &Graph,
     packages: &Packages,
     record: &Record,
@@ -28,7 +31,7 @@ pub(crate) async fn observe<C: Cloud>(
         if targets.is_empty() {
             return Ok(live);
         }
-        live.extend(cloud.observe(&targets).await?);
+        live.extend(read(cloud, time, &targets).await?);
     }
 }
 
@@ -38,6 +41,7 @@ pub(crate) async fn observe<C: Cloud>(
 /// deleted goes with it.
 pub(crate) async fn locate_unrecorded<C: Cloud>(
     cloud: &C,
+    time: &impl Time,
     graph: &Graph,
     record: &Record,
 ) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
@@ -48,8 +52,17 @@ pub(crate) async fn locate_unrecorded<C: Cloud>(
     if targets.is_empty() {
         Ok(BTreeMap::new())
     } else {
-        cloud.observe(&targets).await
+        read(cloud, time, &targets).await
     }
+}
+
+/// Reads, patiently: a plan should not fail because one of its many reads was throttled.
+async fn read<C: Cloud>(
+    cloud: &C,
+    time: &impl Time,
+    targets: &[Target],
+) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
+    retry::persist(time, || cloud.observe(targets), |_, _| true).await
 }
 
 /// Returns everything that can be asked for, with what is known so far.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::provider::Class;
+use crate::provider::{Class, CloudError};
 use crate::time::Time;
 
 /// Shortest and longest pause between two attempts.
@@ -36,6 +36,26 @@ impl Attempts {
         self.failed += 1;
         self.waited_ms += pause_ms;
         (self.waited_ms <= budget_ms).then(|| Duration::from_millis(pause_ms))
+    }
+}
+
+/// Repeats a call as long as its errors say that it may help; `retrying` hears of each pause and may forbid it.
+pub(crate) async fn persist<R, F: Future<Output = Result<R, CloudError>>>(
+    time: &impl Time,
+    call: impl Fn() -> F,
+    retrying: impl Fn(&CloudError, Duration) -> bool,
+) -> Result<R, CloudError> {
+    let mut attempts = Attempts::default();
+    loop {
+        let error = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let pause = attempts
+            .next_pause(error.class, time)
+            .filter(|pause| retrying(&error, *pause));
+        let Some(pause) = pause else { return Err(error) };
+        time.sleep(pause).await;
     }
 }
 
