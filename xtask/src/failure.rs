@@ -128,7 +128,10 @@ impl Failure {
                 lock.lease_until.saturating_sub(*now)
             ),
             EngineError::Store(StoreError::Overtaken { .. }) => {
-                format!("look at what is deployed now: {}", scope.command("diff"))
+                format!(
+                    "run it again, to plan from what is deployed now: {}",
+                    scope.command("deploy")
+                )
             }
             EngineError::Store(StoreError::Newer { .. }) => "update this checkout: git pull".to_owned(),
             EngineError::Store(StoreError::Damaged { .. }) => {
