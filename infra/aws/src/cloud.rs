@@ -107,14 +107,14 @@ impl Cloud for AwsCloud {
         };
         let (singles, apis, in_apis) = (by(Reading::Single), by(Reading::Apis), by(Reading::InApi));
         let (log_groups, permissions) = (by(Reading::LogGroups), by(Reading::Permissions));
-        let singles = try_join_all(singles.into_iter().map(|target| Box::pin(self.observe_single(target))));
+        let singles = try_join_all(singles.into_iter().map(|target| self.observe_single(target)));
         let (singles, apis, in_apis, (log_groups, permissions)) = try_join4(
             singles,
-            Box::pin(apigatewayv2::observe_apis(session, &apis)),
-            Box::pin(apigatewayv2::observe_children(session, &in_apis)),
+            apigatewayv2::observe_apis(session, &apis),
+            apigatewayv2::observe_children(session, &in_apis),
             futures_util::future::try_join(
-                Box::pin(logs::observe(session, &log_groups)),
-                Box::pin(permission::observe(session, &permissions)),
+                logs::observe(session, &log_groups),
+                permission::observe(session, &permissions),
             ),
         )
         .await?;
@@ -131,13 +131,13 @@ impl Cloud for AwsCloud {
     async fn reconcile(&self, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
         let session = &self.session;
         match desired.kind {
-            Kind::Table => Box::pin(dynamodb::reconcile(session, desired, live)).await,
-            Kind::Role => Box::pin(iam::reconcile_role(session, desired, live)).await,
-            Kind::RolePolicy => Box::pin(iam::reconcile_policy(session, desired)).await,
-            Kind::Function => Box::pin(function::reconcile(session, desired, live)).await,
-            Kind::Permission => Box::pin(permission::reconcile(session, desired, live)).await,
-            Kind::LogGroup => Box::pin(logs::reconcile(session, desired, live)).await,
-            Kind::Parameter => Box::pin(ssm::reconcile(session, desired, live)).await,
+            Kind::Table => dynamodb::reconcile(session, desired, live).await,
+            Kind::Role => iam::reconcile_role(session, desired, live).await,
+            Kind::RolePolicy => iam::reconcile_policy(session, desired).await,
+            Kind::Function => function::reconcile(session, desired, live).await,
+            Kind::Permission => permission::reconcile(session, desired, live).await,
+            Kind::LogGroup => logs::reconcile(session, desired, live).await,
+            Kind::Parameter => ssm::reconcile(session, desired, live).await,
             Kind::Api
             | Kind::Authorizer
             | Kind::Deployment
@@ -146,7 +146,7 @@ impl Cloud for AwsCloud {
             | Kind::RouteResponse
             | Kind::Stage => {
                 let attempted = live.is_none() && self.attempt(desired);
-                Box::pin(apigatewayv2::reconcile(session, desired, live, attempted)).await
+                apigatewayv2::reconcile(session, desired, live, attempted).await
             }
         }
     }
@@ -159,7 +159,7 @@ impl Cloud for AwsCloud {
         };
         let parent = |name: &str| text(&target.properties, name);
         match target.kind {
-            Kind::Table => Box::pin(dynamodb::delete(session, id)).await,
+            Kind::Table => dynamodb::delete(session, id).await,
             Kind::Role => iam::delete_role(session, id).await,
             Kind::RolePolicy => match id.split_once('/') {
                 Some((role, policy)) => iam::delete_policy(session, role, policy).await,
@@ -178,7 +178,7 @@ impl Cloud for AwsCloud {
             | Kind::Integration
             | Kind::Route
             | Kind::RouteResponse
-            | Kind::Stage => Box::pin(apigatewayv2::delete(session, target, id)).await,
+            | Kind::Stage => apigatewayv2::delete(session, target, id).await,
         }
     }
 }

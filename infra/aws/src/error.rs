@@ -219,7 +219,6 @@ fn class_of_connection(error: &(dyn Error + 'static)) -> Class {
                 std::io::ErrorKind::ConnectionRefused
                     | std::io::ErrorKind::HostUnreachable
                     | std::io::ErrorKind::NetworkUnreachable
-                    | std::io::ErrorKind::NotFound
             )
         {
             return Class::Unreachable;
@@ -243,4 +242,166 @@ fn has_credentials_error(error: &(dyn Error + 'static)) -> bool {
         cause = inner.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use infra_sigv4::CallError;
+
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_class() {
+        for (status, code, message, expected) in [
+            (
+                400,
+                "InvalidParameterValueException",
+                "The role defined for the function cannot be assumed by Lambda.",
+                Class::Propagating,
+            ),
+            (
+                400,
+                "InvalidParameterValueException",
+                "Unzipped size must be smaller",
+                Class::Permanent,
+            ),
+            (
+                409,
+                "ResourceConflictException",
+                "The operation cannot be performed at this time. An update is in progress for resource: f",
+                Class::Busy,
+            ),
+            (
+                409,
+                "ResourceConflictException",
+                "The function is currently in the following state: Pending",
+                Class::Busy,
+            ),
+            (
+                409,
+                "ResourceConflictException",
+                "Function already exist: f",
+                Class::Permanent,
+            ),
+            (
+                409,
+                "ConflictException",
+                "Unable to complete operation due to concurrent modification. Please try again later.",
+                Class::Busy,
+            ),
+            (
+                409,
+                "ConflictException",
+                "Route with key $connect already exists",
+                Class::Permanent,
+            ),
+            (400, "ResourceInUseException", "Table is being updated", Class::Busy),
+            (409, "ConcurrentModification", "", Class::Busy),
+            (400, "ContinuousBackupsUnavailableException", "", Class::Propagating),
+            (429, "TooManyRequestsException", "Too Many Requests", Class::Throttled),
+            (400, "ThrottlingException", "Rate exceeded", Class::Throttled),
+            (400, "Throttling", "Rate exceeded", Class::Throttled),
+            (429, "", "", Class::Throttled),
+            (400, "LimitExceededException", "Subscriber limit exceeded", Class::Quota),
+            (400, "LimitExceededException", "Rate exceeded for API", Class::Throttled),
+            (
+                409,
+                "LimitExceeded",
+                "Cannot exceed quota for RolesPerAccount: 1000",
+                Class::Quota,
+            ),
+            (400, "CodeStorageExceededException", "", Class::Quota),
+            (403, "ExpiredTokenException", "", Class::Unauthenticated),
+            (403, "ExpiredToken", "", Class::Unauthenticated),
+            (403, "UnrecognizedClientException", "", Class::Unauthenticated),
+            (403, "InvalidClientTokenId", "", Class::Unauthenticated),
+            (403, "SignatureDoesNotMatch", "", Class::Unauthenticated),
+            (403, "AccessDenied", "", Class::Denied),
+            (400, "AccessDeniedException", "", Class::Denied),
+            (403, "SomethingNew", "", Class::Denied),
+            (500, "ServiceException", "", Class::Transient),
+            (503, "SomethingNew", "", Class::Transient),
+            (400, "ValidationException", "", Class::Permanent),
+            (404, "NotFoundException", "", Class::Permanent),
+        ] {
+            assert_eq!(
+                classify(Some(status), code, message),
+                expected,
+                "{status} {code}: {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn taken_names_are_told_from_busy_resources() {
+        let error = |operation: &str, code: &str, message: &str| CloudError {
+            operation: operation.to_owned(),
+            code: code.to_owned(),
+            message: message.to_owned(),
+            request_id: None,
+            class: classify(Some(409), code, message),
+        };
+        for (operation, code, message, expected) in [
+            ("iam:CreateRole", "EntityAlreadyExists", "", true),
+            ("ssm:PutParameter", "ParameterAlreadyExists", "", true),
+            (
+                "lambda:CreateFunction",
+                "ResourceConflictException",
+                "Function already exist: f",
+                true,
+            ),
+            (
+                "lambda:CreateFunction",
+                "ResourceConflictException",
+                "The operation cannot be performed at this time: a deletion is in progress",
+                false,
+            ),
+            (
+                "dynamodb:CreateTable",
+                "ResourceInUseException",
+                "Table already exists: t",
+                true,
+            ),
+            (
+                "dynamodb:UpdateTable",
+                "ResourceInUseException",
+                "Table is being updated",
+                false,
+            ),
+            (
+                "apigateway:CreateStage",
+                "ConflictException",
+                "Stage already exists",
+                true,
+            ),
+            (
+                "apigateway:CreateStage",
+                "NotFoundException",
+                "Invalid API identifier",
+                false,
+            ),
+        ] {
+            assert_eq!(
+                is_already_there(&error(operation, code, message)),
+                expected,
+                "{operation} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_is_told_from_a_broken_one() {
+        let failed = |kind: std::io::ErrorKind| {
+            let error = CallError::Transport {
+                call: "iam GetRole".to_owned(),
+                maybe_sent: true,
+                source: Box::new(std::io::Error::from(kind)),
+            };
+            from_call("iam:GetRole", &error)
+        };
+        let refused = failed(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(refused.class, Class::Unreachable);
+        assert!(refused.message.contains("connection refused"), "{}", refused.message);
+        assert_eq!(failed(std::io::ErrorKind::ConnectionReset).class, Class::Transient);
+    }
 }

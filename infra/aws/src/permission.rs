@@ -115,7 +115,8 @@ async fn policy(session: &Session, function: &str) -> Result<Vec<Json>, CloudErr
     let answer = session
         .sdk(Service::LambdaGetPolicy, "lambda:GetPolicy", call.send())
         .await;
-    let Some(text) = found(answer)?.and_then(|answer| answer.policy) else {
+    let text = found(answer)?.and_then(|answer| answer.policy);
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(Vec::new());
     };
     let mut document: Json = serde_json::from_str(&text).map_err(|error| {

@@ -145,7 +145,9 @@ impl Session {
             .map_err(|source| SessionError::Client { source })?;
 
         let sts = aws_sdk_sts::Client::new(&config);
-        let identity = Box::pin(sts.get_caller_identity().send())
+        let identity = sts
+            .get_caller_identity()
+            .send()
             .await
             .map_err(|error| refusal(from_sdk("sts:GetCallerIdentity", &error), endpoint_url.as_deref()))?;
         let caller = identity.arn().unwrap_or_default().to_owned();
@@ -203,27 +205,29 @@ impl Session {
     }
 
     /// Makes one call with an SDK client. `operation` is `service:Operation`.
-    pub(crate) async fn sdk<T, E>(
+    pub(crate) fn sdk<T, E>(
         &self,
         service: Service,
-        operation: &str,
+        operation: &'static str,
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, CloudError>
+    ) -> impl Future<Output = Result<T, CloudError>>
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        // SDK futures are large.
+        // SDK futures are large, and an `async fn` would hold this one twice.
         let call = Box::pin(call);
-        self.inner.throttle.acquire(service).await;
-        let result = call.await.map_err(|error| from_sdk(operation, &error));
-        self.noted(service, result)
+        async move {
+            self.inner.throttle.acquire(service).await;
+            let result = call.await.map_err(|error| from_sdk(operation, &error));
+            self.noted(service, result)
+        }
     }
 
     /// Calls IAM and returns the answer, an XML text.
     pub(crate) async fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> Result<String, CloudError> {
         self.inner.throttle.acquire(Service::Iam).await;
         let call = self.inner.signed.query("iam", "2010-05-08", action, parameters);
-        let result = Box::pin(call).await;
+        let result = call.await;
         self.noted(
             Service::Iam,
             result.map_err(|error| from_call(&format!("iam:{action}"), &error)),
@@ -250,7 +254,7 @@ impl Session {
     ) -> Result<Json, CloudError> {
         self.inner.throttle.acquire(service).await;
         let target = format!("{target}.{action}");
-        let result = Box::pin(self.inner.signed.aws_json(prefix, &target, input)).await;
+        let result = self.inner.signed.aws_json(prefix, &target, input).await;
         self.noted(
             service,
             result.map_err(|error| from_call(&format!("{prefix}:{action}"), &error)),
@@ -329,17 +333,24 @@ async fn credentials(
                 .imds_client(metadata)
                 .configure(config)
                 .build();
-            SharedCredentialsProvider::new(Box::pin(chain).await)
+            SharedCredentialsProvider::new(chain.await)
         }
     };
     let cached = Cached::new(provider);
-    match Box::pin(cached.provide_credentials()).await {
-        Ok(_) => Ok(SharedCredentialsProvider::new(cached)),
-        Err(CredentialsError::CredentialsNotLoaded(_)) if options.profile.is_none() => Err(SessionError::NoCredentials),
-        Err(error) => Err(SessionError::Credentials {
-            message: explain(&error),
-        }),
-    }
+    let error = match cached.provide_credentials().await {
+        Ok(_) => return Ok(SharedCredentialsProvider::new(cached)),
+        Err(error) => error,
+    };
+    let message = explain(&error);
+    let not_loaded = matches!(error, CredentialsError::CredentialsNotLoaded(_));
+    Err(match &options.profile {
+        Some(profile) if not_loaded => SessionError::Credentials {
+            message: format!("profile `{profile}` does not exist or has no credentials"),
+        },
+        // The instance metadata service is the last to be asked: whatever it says, there is nothing else.
+        None if not_loaded || message.contains("IMDS") => SessionError::NoCredentials,
+        Some(_) | None => SessionError::Credentials { message },
+    })
 }
 
 async fn sdk_config(
@@ -363,7 +374,7 @@ async fn sdk_config(
     if let Some(endpoint_url) = &options.endpoint_url {
         loader = loader.endpoint_url(endpoint_url);
     }
-    Box::pin(loader.load()).await
+    loader.load().await
 }
 
 /// Sorts the failure of the first call.

@@ -144,6 +144,7 @@ impl LocalCloud {
             Some(folder) => {
                 let keeper =
                     Keeper::open(&folder, &cloud).map_err(|(path, source)| StartError::Persist { path, source })?;
+                cloud.apigatewayv2.move_to(&cloud.endpoint);
                 let keeper = Arc::new(keeper);
                 let task = tokio::spawn(Arc::clone(&keeper).keep_saving(Arc::clone(&cloud)));
                 Some((keeper, task))
@@ -181,9 +182,11 @@ impl LocalCloud {
         &self.cloud.endpoint
     }
 
-    /// Stops listening, lets requests in flight end for up to two seconds, and kills all function processes.
+    /// Stops listening, closes all connections (their functions hear of it), lets requests in flight end for up to two
+    /// seconds, and kills all function processes.
     pub async fn stop(mut self) {
         self.stop.take();
+        self.cloud.gateway.shutdown(STOP_GRACE).await;
         self.cloud.lambda.shutdown().await;
         if tokio::time::timeout(STOP_GRACE, &mut self.server).await.is_err() {
             self.server.abort();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_apigatewayv2::primitives::DateTime;
 use aws_sdk_apigatewayv2::types::{
     Api, AuthorizationType, Authorizer, AuthorizerType, Deployment, Integration, IntegrationType, ProtocolType, Route,
     RouteResponse, Stage,
@@ -105,7 +106,7 @@ pub(crate) async fn observe_children(
         }
     }
     let reads = by_api.into_iter().map(async |(api, targets)| {
-        let children = Box::pin(Children::read(session, api, &targets)).await?;
+        let children = Children::read(session, api, &targets).await?;
         Ok(targets
             .into_iter()
             .filter_map(|target| Some((target.id.clone(), children.find(api, target)?)))
@@ -171,10 +172,10 @@ impl Children {
             children.routes,
             children.deployments,
             (children.responses, children.stages),
-        ) = Box::pin(lists).await?;
+        ) = lists.await?;
         children
             .deployments
-            .sort_by_key(|deployment| std::cmp::Reverse(deployment.created_date().map(|at| at.as_nanos())));
+            .sort_by_key(|deployment| std::cmp::Reverse(deployment.created_date().map(DateTime::as_nanos)));
         Ok(children)
     }
 
@@ -339,7 +340,6 @@ fn whole(rate: f64) -> Json {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use aws_sdk_apigatewayv2::primitives::DateTime;
     use aws_sdk_apigatewayv2::types::RouteSettings;
     use infra_cdk::StackId;
 

@@ -21,7 +21,6 @@ mod tags;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use serde::{Deserialize, Serialize};
@@ -34,12 +33,13 @@ use self::model::{Api, ProtocolType};
 use self::snapshot::Live;
 use self::store::ApiRecord;
 use crate::cloud::{Account, SharedCloud};
+use crate::persist::Kept;
 use crate::wire::{self, ApiError, Request, Response};
 
 /// All APIs with their routes, integrations, authorizers, deployments and stages.
 #[derive(Debug, Default)]
 pub(crate) struct ApiGateway {
-    state: Mutex<State>,
+    state: Kept<State>,
 }
 
 /// What a persisting cloud has to keep.
@@ -67,7 +67,19 @@ pub(super) enum Answer {
 impl ApiGateway {
     /// Returns what clients of a stage meet, unless the API, the stage or its deployment is missing.
     pub(crate) fn live(&self, api_id: &str, stage_name: &str) -> Option<Live> {
-        self.lock().apis.get(api_id)?.live(stage_name)
+        self.state.read().apis.get(api_id)?.live(stage_name)
+    }
+
+    /// Gives APIs that were kept from an earlier run the address of this one.
+    pub(crate) fn move_to(&self, endpoint: &str) {
+        for (id, record) in &mut self.state.write().apis {
+            record.api.api_endpoint = api_endpoint(endpoint, id);
+        }
+    }
+
+    /// Returns what is kept between runs.
+    pub(crate) fn kept(&self) -> &Kept<State> {
+        &self.state
     }
 
     /// Answers one call; `endpoint` is the address of the cloud, from which that of an API is made.
@@ -85,7 +97,7 @@ impl ApiGateway {
         let path = segments(request.uri.path())?;
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let query = page::query(&request.uri)?;
-        let mut state = self.lock();
+        let mut state = self.state.for_action(if method == "GET" { "Get" } else { method });
         match (method, path.as_slice()) {
             ("POST", ["v2", "apis"]) => {
                 let api = new_api(endpoint, body::object(&request.body)?)?;
@@ -116,17 +128,17 @@ impl ApiGateway {
             _ => Err(unknown_operation(method, request.uri.path())),
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is checked before it begins, so a panic elsewhere leaves no half-made state behind.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Returns where clients of an API connect, without the stage.
+fn api_endpoint(endpoint: &str, api_id: &str) -> String {
+    format!("{}/_aws/execute-api/{api_id}", endpoint.replacen("http", "ws", 1))
 }
 
 fn new_api(endpoint: &str, body: body::Object) -> Result<Api, ApiError> {
     let mut api: Api = body::create(body)?;
     api.api_id = random_id(10);
-    api.api_endpoint = format!("{}/_aws/execute-api/{}", endpoint.replacen("http", "ws", 1), api.api_id);
+    api.api_endpoint = api_endpoint(endpoint, &api.api_id);
     api.created_date = now();
     check_api(&api)?;
     Ok(api)

@@ -198,7 +198,7 @@ async fn the_state_survives_serialisation() {
         &json!({"stageName": "dev", "autoDeploy": true}),
     )
     .await;
-    let before = serde_json::to_value(&*control.lock()).unwrap();
+    let before = serde_json::to_value(&*control.state.read()).unwrap();
     let state: crate::apigatewayv2::State = serde_json::from_value(before.clone()).unwrap();
     assert_eq!(serde_json::to_value(&state).unwrap(), before);
 }

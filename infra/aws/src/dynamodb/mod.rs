@@ -3,13 +3,14 @@
 //! A table takes one kind of change at a time and must be active for each (DynamoDB API Reference, `UpdateTable`);
 //! expiry and point-in-time recovery have calls of their own.
 
+mod table;
+
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, DeleteGlobalSecondaryIndexAction,
-    GlobalSecondaryIndex, GlobalSecondaryIndexUpdate, IndexStatus, KeySchemaElement, KeyType,
-    PointInTimeRecoverySpecification, PointInTimeRecoveryStatus, Projection, ProjectionType, ScalarAttributeType,
-    TableDescription, TableStatus, Tag, TimeToLiveSpecification, TimeToLiveStatus,
+    BillingMode, CreateGlobalSecondaryIndexAction, DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndex,
+    GlobalSecondaryIndexUpdate, IndexStatus, PointInTimeRecoverySpecification, PointInTimeRecoveryStatus,
+    TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
 };
 use aws_smithy_types::error::operation::BuildError;
 use futures_util::future::try_join3;
@@ -18,12 +19,11 @@ use infra_engine::{Class, CloudError, Desired, Live, Ownership, Properties, Targ
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep};
 
+use self::table::{attribute_definitions, items, key_schema, projection, shape, tag_list};
 use crate::Session;
 use crate::error::{found, gone, is_already_there, refused};
 use crate::iam::ours;
-use crate::shape::{
-    Shape, Tags, as_desired, changed_tags, declared_tags, differs, incomplete, ownership, required, text, unrecorded,
-};
+use crate::shape::{Tags, as_desired, changed_tags, declared_tags, differs, ownership, required, text, unrecorded};
 use crate::throttle::Service;
 
 const POLL_FIRST: Duration = Duration::from_millis(200);
@@ -407,116 +407,6 @@ async fn tags(session: &Session, name: &str) -> Result<Tags, CloudError> {
             return Ok(tags);
         }
     }
-}
-
-fn shape(table: &TableDescription) -> Shape {
-    let definitions: Json = table
-        .attribute_definitions()
-        .iter()
-        .map(|definition| {
-            json!({"AttributeName": definition.attribute_name, "AttributeType": definition.attribute_type.as_str()})
-        })
-        .collect();
-    let indexes: Json = table
-        .global_secondary_indexes()
-        .iter()
-        .filter(|index| index.index_status() != Some(&IndexStatus::Deleting))
-        .map(|index| {
-            let mut inner = Shape::default();
-            inner
-                .set("IndexName", index.index_name())
-                .set("KeySchema", Some(key_schema_shape(index.key_schema())));
-            if let Some(projection) = index.projection() {
-                let mut projected = Shape::default();
-                let attributes = projection.non_key_attributes();
-                projected
-                    .set(
-                        "ProjectionType",
-                        projection.projection_type().map(ProjectionType::as_str),
-                    )
-                    .set("NonKeyAttributes", (!attributes.is_empty()).then(|| json!(attributes)));
-                inner.set("Projection", Some(projected.0));
-            }
-            Json::Object(inner.0)
-        })
-        .collect();
-    // Tables that were never switched have no summary and are provisioned.
-    let billing_mode = table
-        .billing_mode_summary()
-        .and_then(|summary| summary.billing_mode())
-        .map_or("PROVISIONED", BillingMode::as_str);
-    let mut shape = Shape::default();
-    shape
-        .set("TableName", table.table_name())
-        .set("BillingMode", Some(billing_mode))
-        .set("AttributeDefinitions", Some(definitions))
-        .set("KeySchema", Some(key_schema_shape(table.key_schema())));
-    if indexes != json!([]) {
-        shape.set("GlobalSecondaryIndexes", Some(indexes));
-    }
-    shape
-}
-
-fn key_schema_shape(keys: &[KeySchemaElement]) -> Json {
-    keys.iter()
-        .map(|key| json!({"AttributeName": key.attribute_name, "KeyType": key.key_type.as_str()}))
-        .collect()
-}
-
-fn attribute_definitions(desired: &Desired) -> Result<Vec<AttributeDefinition>, CloudError> {
-    items(&desired.properties, "AttributeDefinitions")
-        .iter()
-        .map(|definition| {
-            let part = |name: &str| definition.get(name)?.as_str();
-            AttributeDefinition::builder()
-                .set_attribute_name(part("AttributeName").map(str::to_owned))
-                .set_attribute_type(part("AttributeType").map(ScalarAttributeType::from))
-                .build()
-                .map_err(|_| incomplete(desired, "AttributeDefinitions"))
-        })
-        .collect()
-}
-
-fn key_schema(of: &Json) -> Result<Vec<KeySchemaElement>, CloudError> {
-    let keys = of.get("KeySchema").and_then(Json::as_array);
-    keys.into_iter()
-        .flatten()
-        .map(|key| {
-            let part = |name: &str| key.get(name)?.as_str();
-            KeySchemaElement::builder()
-                .set_attribute_name(part("AttributeName").map(str::to_owned))
-                .set_key_type(part("KeyType").map(KeyType::from))
-                .build()
-                .map_err(incorrect)
-        })
-        .collect()
-}
-
-fn projection(index: &Json) -> Projection {
-    let declared = index.get("Projection");
-    let attributes = declared
-        .and_then(|projection| projection.get("NonKeyAttributes"))
-        .and_then(Json::as_array)
-        .map(|list| list.iter().filter_map(Json::as_str).map(str::to_owned).collect());
-    Projection::builder()
-        .set_projection_type(
-            declared
-                .and_then(|projection| projection.get("ProjectionType"))
-                .and_then(Json::as_str)
-                .map(ProjectionType::from),
-        )
-        .set_non_key_attributes(attributes)
-        .build()
-}
-
-fn tag_list(tags: &Tags) -> Result<Vec<Tag>, CloudError> {
-    tags.iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build().map_err(incorrect))
-        .collect()
-}
-
-fn items<'a>(properties: &'a Properties, name: &str) -> &'a [Json] {
-    properties.get(name).and_then(Json::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A declaration that the client itself refuses.
