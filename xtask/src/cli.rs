@@ -188,9 +188,9 @@ pub(crate) struct Token {
     /// A role; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     pub(crate) roles: Vec<String>,
-    /// Until when it counts
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
-    pub(crate) expires_in: Duration,
+    /// How long it counts; negative for one that has expired already
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = signed_seconds, allow_hyphen_values = true)]
+    pub(crate) expires_in: i64,
 }
 
 /// Options of `test`.
@@ -217,6 +217,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         .filter(|total| *total > 0)
         .ok_or_else(wrong)?;
     Ok(Duration::from_secs(seconds))
+}
+
+/// Reads a duration as [`duration`] does, and negative ones.
+fn signed_seconds(text: &str) -> Result<i64, String> {
+    let (sign, length) = text.strip_prefix('-').map_or((1, text), |length| (-1, length));
+    let seconds = i64::try_from(duration(length)?.as_secs()).map_err(|_| format!("`{text}` is too long"))?;
+    Ok(sign * seconds)
 }
 
 #[cfg(test)]
@@ -251,6 +258,9 @@ mod tests {
         assert_eq!(duration("90").unwrap().as_secs(), 90);
         assert_eq!(duration("10m").unwrap().as_secs(), 600);
         assert_eq!(duration("7d").unwrap().as_secs(), 604_800);
+        assert_eq!(signed_seconds("-1h").unwrap(), -3_600);
+        assert_eq!(signed_seconds("1h").unwrap(), 3_600);
+        assert!(signed_seconds("--1h").is_err());
         for wrong in [
             "",
             "h",

@@ -3,10 +3,11 @@
 //! Libraries return typed errors; here they become reports for people: what failed, why, and the command to run next.
 
 use std::error::Error;
+use std::fmt::Display;
 
 use infra_aws::SessionError;
 use infra_engine::{Class, CloudError, EngineError, StoreError};
-use miette::{Diagnostic, NamedSource, SourceSpan};
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
 /// How the process ends. The numbers are part of the command line's contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,20 +26,37 @@ pub(crate) enum Exit {
 }
 
 /// An error for people.
-#[derive(Debug, thiserror::Error, Diagnostic)]
+#[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
     message: String,
     #[source]
     cause: Option<Box<dyn Error + Send + Sync>>,
-    #[help]
     help: Option<String>,
-    #[source_code]
-    text: Option<NamedSource<String>>,
-    #[label("{label}")]
-    span: Option<SourceSpan>,
-    label: String,
+    place: Option<Box<Place>>,
     exit: Exit,
+}
+
+/// A place in a file.
+#[derive(Debug)]
+struct Place {
+    text: NamedSource<String>,
+    label: LabeledSpan,
+}
+
+impl Diagnostic for Failure {
+    fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.place.as_ref().map(|place| &place.text as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let place = self.place.as_ref()?;
+        Some(Box::new(std::iter::once(place.label.clone())))
+    }
 }
 
 impl Failure {
@@ -48,9 +66,7 @@ impl Failure {
             message: message.into(),
             cause: None,
             help: None,
-            text: None,
-            span: None,
-            label: String::new(),
+            place: None,
             exit: Exit::Failed,
         }
     }
@@ -85,9 +101,10 @@ impl Failure {
 
     /// Shows the place in a file: `offset` bytes from its start.
     pub(crate) fn at(mut self, file: &str, text: &str, offset: usize, label: impl Into<String>) -> Self {
-        self.text = Some(NamedSource::new(file, text.to_owned()));
-        self.span = Some(SourceSpan::from(offset.min(text.len())));
-        self.label = label.into();
+        self.place = Some(Box::new(Place {
+            label: LabeledSpan::at_offset(offset.min(text.len()), label),
+            text: NamedSource::new(file, text.to_owned()),
+        }));
         self
     }
 
@@ -128,7 +145,10 @@ impl Failure {
                 lock.lease_until.saturating_sub(*now)
             ),
             EngineError::Store(StoreError::Overtaken { .. }) => {
-                format!("look at what is deployed now: {}", scope.command("diff"))
+                format!(
+                    "run it again, to plan from what is deployed now: {}",
+                    scope.command("deploy")
+                )
             }
             EngineError::Store(StoreError::Newer { .. }) => "update this checkout: git pull".to_owned(),
             EngineError::Store(StoreError::Damaged { .. }) => {

@@ -19,6 +19,10 @@ impl Workspace {
         let package = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = package.parent().unwrap_or(&package).to_owned();
+        // Tests, and second local clouds of one checkout, keep apart by this variable.
+        if let Some(scratch) = std::env::var_os("STACKWRIGHT_SCRATCH").map(PathBuf::from) {
+            return Self { root, scratch };
+        }
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
         Self {

@@ -80,8 +80,10 @@ impl Done {
             Exit::Failed
         } else if self.report.interrupted {
             Exit::Interrupted
-        } else {
+        } else if self.report.skipped.is_empty() {
             Exit::Ok
+        } else {
+            Exit::Failed
         }
     }
 

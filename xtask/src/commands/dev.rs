@@ -8,7 +8,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use infra_aws::Session;
 use tokio::sync::watch as latest;
@@ -23,8 +23,8 @@ use crate::package::{self, ChildGroup, cargo_command};
 use crate::target::{Target, load_stage};
 use crate::ui::{self, BOLD, DIM, GREEN, RED, paint};
 
-/// How long the token counts that is printed at the start: a working day.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(8 * 3_600);
+/// How many seconds the token counts that is printed at the start: a working day.
+const TOKEN_LIFETIME_S: i64 = 8 * 3_600;
 
 /// Runs it.
 ///
@@ -220,7 +220,7 @@ impl Development<'_> {
             sub: "ada".to_owned(),
             name: Some("Ada".to_owned()),
             roles: Vec::new(),
-            expires_in: TOKEN_LIFETIME,
+            expires_in: TOKEN_LIFETIME_S,
         };
         let token = token::of_stage(&target, &session, &outputs, &options).await?;
         if self.app.wants_json() {

@@ -76,7 +76,7 @@ fn sign(key_text: &str, issuer: &str, options: &Token, now: u64) -> Result<Strin
         iss: issuer.to_owned(),
         aud: issuer.to_owned(),
         iat: Some(now),
-        exp: now.saturating_add(options.expires_in.as_secs()),
+        exp: now.saturating_add_signed(options.expires_in),
         nbf: None,
     };
     Ok(mint(&key, CURRENT_KEY_ID, &claims))
@@ -95,7 +95,7 @@ mod tests {
             sub: "ada".to_owned(),
             name: Some("Ada Lovelace".to_owned()),
             roles: vec!["moderator".to_owned()],
-            expires_in: Duration::from_secs(3_600),
+            expires_in: 3_600,
         }
     }
 
