@@ -36,7 +36,8 @@ with Emulator(COMMAND, ENVIRONMENT, "/_ministack/health") as cloud:
     equal(second["changed"], [], "changes of the second deployment")
     equal(second["outputs"], outputs, "outputs of the second deployment")
 
-    chat(outputs["webSocketUrl"], lambda name: cloud.xtask("token", "--stage", "dev", "--sub", name))
+    # AWS answers 401 when an authorizer fails with the text "Unauthorized"; MiniStack answers 500 to every failure.
+    chat(outputs["webSocketUrl"], lambda name: cloud.xtask("token", "--stage", "dev", "--sub", name), without_token=500)
 
     cloud.xtask("destroy", "--stage", "dev", "--yes")
     nothing_left(cloud)
