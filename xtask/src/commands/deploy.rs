@@ -14,7 +14,7 @@ use crate::package;
 use crate::plan_view;
 use crate::progress::Progress;
 use crate::target::{AwsEngine, Target};
-use crate::ui::{self, BOLD, GREEN, RED, YELLOW, paint};
+use crate::ui::{self, BOLD, DIM, GREEN, RED, YELLOW, paint};
 
 /// Runs it.
 ///
@@ -199,8 +199,10 @@ pub(crate) async fn apply(
             GREEN,
             format_args!("{stack}: {done} done in {}", ui::duration(elapsed)),
         ));
+    } else {
+        ui::say(paint(DIM, format_args!("{stack}: nothing to change")));
     }
-    let ended_well = report.failed.is_empty() && !report.interrupted;
+    let ended_well = report.failed.is_empty() && report.skipped.is_empty() && !report.interrupted;
     Ok(Done {
         outputs: ended_well.then(|| Outputs::read(&target.graph, &report.record)),
         kinds,

@@ -27,7 +27,7 @@ pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
         }))
         .await?;
     if prepared.plan.is_empty() {
-        ui::say(format!("{stack} is not deployed; there is nothing to delete."));
+        ui::say(format!("{stack} is not deployed."));
     } else {
         ui::say(format!(
             "{}\n\n{}\n",
