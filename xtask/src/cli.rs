@@ -32,6 +32,21 @@ Environment:
 Exit codes:
   0 done, 1 failed, 2 bad usage or input, 3 changes found (diff --exit-code), 130 interrupted";
 
+const SYNTH_EXAMPLES: &str = "\
+Examples:
+  cargo xtask synth --stage prod > template.yaml
+  cargo xtask synth --format json | jq .Outputs
+
+To deploy through CloudFormation, put the packages into an S3 bucket in the stack's Region:
+  cargo xtask synth --assets target/assets > template.yaml
+  aws s3 sync target/assets s3://BUCKET
+  aws cloudformation deploy --stack-name chat-dev --template-file template.yaml \\
+      --capabilities CAPABILITY_NAMED_IAM --parameter-overrides AssetBucket=BUCKET
+
+The template has no secrets. CloudFormation cannot create a SecureString parameter: those named in the template's
+Metadata are made by `cargo xtask deploy`, or by hand with aws ssm put-parameter.
+The functions are built to know the digests of their packages; no call to AWS is made.";
+
 /// Options of all commands.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Common options")]
@@ -109,6 +124,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  cargo xtask token --sub ada --name 'Ada Lovelace'\n  \
                       cargo xtask token --sub ada --role moderator --expires-in 15m --stage local")]
     Token(Token),
+    /// Print the CloudFormation template of the same stack
+    #[command(after_help = SYNTH_EXAMPLES)]
+    Synth(Synth),
     /// Check the workspace's dependency rules
     Tidy,
     /// Run all tests and the dependency rules
@@ -193,6 +211,26 @@ pub(crate) struct Token {
     pub(crate) expires_in: i64,
 }
 
+/// Options of `synth`.
+#[derive(Debug, Args)]
+pub(crate) struct Synth {
+    /// How to write it [default: yaml; with --output json: json]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<TemplateFormat>,
+    /// Also write the functions' packages into this folder, under the keys that the template gives them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) assets: Option<PathBuf>,
+}
+
+/// How a template is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TemplateFormat {
+    /// YAML
+    Yaml,
+    /// JSON, indented
+    Json,
+}
+
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
@@ -251,6 +289,14 @@ mod tests {
         command.build();
         let deploy = command.find_subcommand_mut("deploy").unwrap();
         insta::assert_snapshot!(deploy.render_long_help());
+    }
+
+    #[test]
+    fn help_of_synth_is_complete() {
+        let mut command = Cli::command().term_width(110);
+        command.build();
+        let synth = command.find_subcommand_mut("synth").unwrap();
+        insta::assert_snapshot!(synth.render_long_help());
     }
 
     #[test]

@@ -66,6 +66,15 @@ impl Target {
         Self::at(workspace, global, stage, Some(&address.region), endpoint, true)
     }
 
+    /// Reads a stage without asking where it lives, for what makes no call.
+    ///
+    /// # Errors
+    /// An unknown stage, or mistakes in its file or in the stack.
+    pub(crate) fn declared(workspace: &Workspace, global: &Global, default_stage: &str) -> Result<Self, Failure> {
+        let name = global.stage.as_deref().unwrap_or(default_stage);
+        Self::at(workspace, global, name, region(global).as_deref(), None, false)
+    }
+
     fn at(
         workspace: &Workspace,
         global: &Global,

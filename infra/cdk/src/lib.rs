@@ -2,7 +2,7 @@
 //!
 //! Pure: no async, no I/O, no AWS SDK. A [`Stack`] collects constructs; [`Stack::build`] reports all mistakes together
 //! or returns a [`Graph`] in CloudFormation's own vocabulary. Two engines read the graph: the direct one resolves the
-//! references and calls AWS; a synthesis prints them as a template.
+//! references and calls AWS; [`synth()`] prints them as a template.
 //!
 //! Read next: [`Stack`] for what a user writes, [`Graph`] for what comes out, [`Kind`] for what each resource type is.
 
@@ -17,6 +17,7 @@ mod resource;
 mod secret;
 mod stack;
 mod stage;
+mod synth;
 mod value;
 
 pub use apigatewayv2::WebSocketApi;
@@ -30,4 +31,5 @@ pub use resource::{RemovalPolicy, Resource};
 pub use secret::Secret;
 pub use stack::Stack;
 pub use stage::{Architecture, ArchitectureSetting, FunctionSettings, Settings, Stage, Throttling};
+pub use synth::{ASSET_BUCKET, Delivery, SynthError, Template, asset_key, synth};
 pub use value::{Context, Unknown, Value};

@@ -7,6 +7,7 @@ mod diff;
 mod local;
 mod logs;
 mod outputs;
+mod synth;
 mod test;
 mod token;
 
@@ -56,6 +57,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
+        Command::Synth(options) => synth::run(&app, &options).await,
         Command::Tidy => tidy::run(&app).await,
         Command::Test(options) => test::run(&app, &options).await,
     }

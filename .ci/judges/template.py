@@ -1,0 +1,107 @@
+"""cfn-lint judges the template of every stage, and parliament every policy in it: no finding at all, not even a hint.
+
+Needs the PyPI packages cfn-lint==1.51.0, parliament==1.6.4 and setuptools<81.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+
+warnings.filterwarnings("ignore", category=UserWarning, message="pkg_resources is deprecated")
+from parliament import analyze_policy_string, enhance_finding  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PSEUDO = {
+    "AWS::Partition": "aws",
+    "AWS::Region": "us-east-1",
+    "AWS::AccountId": "123456789012",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+NAMES = {
+    "AWS::DynamoDB::Table": "TableName",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+}
+ARNS = {
+    "AWS::DynamoDB::Table": "arn:aws:dynamodb:us-east-1:123456789012:table/{}",
+    "AWS::Lambda::Function": "arn:aws:lambda:us-east-1:123456789012:function:{}",
+}
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["cargo", "run", "-q", "-p", "infra", "--example", "templates", "--", folder], cwd=ROOT, check=True)
+        templates = sorted(pathlib.Path(folder).iterdir())
+        stages = sorted(path.stem for path in (ROOT / "infra/stages").glob("*.yml"))
+        if sorted({path.stem for path in templates}) != stages:
+            sys.exit(f"JUDGE: templates {templates} for stages {stages}")
+        lint(templates)
+        policies = [
+            (f"{path.stem}/{name}", policy)
+            for path in templates
+            if path.suffix == ".json"
+            for name, policy in policies_of(json.loads(path.read_text())["Resources"])
+        ]
+    findings = [f"{name}: {finding}" for name, policy in policies for finding in audit(policy)]
+    if findings:
+        sys.exit("\n".join(["JUDGE: parliament has findings", *findings]))
+    print(f"cfn-lint and parliament: no finding in {len(templates)} templates and {len(policies)} policies")
+
+
+def lint(templates):
+    """All rules, also the informational and the experimental ones, and without leniency for types."""
+    command = [pathlib.Path(sys.executable).parent / "cfn-lint", "--include-experimental", "--include-checks", "I", "W", "E"]
+    command += ["--configure-rule", "E3012:strict=true", "--non-zero-exit-code", "informational", "--template", *templates]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if finished.returncode != 0 or finished.stdout.strip():
+        sys.exit(f"JUDGE: cfn-lint ended with {finished.returncode}\n{finished.stdout}")
+
+
+def policies_of(resources):
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::IAM::RolePolicy":
+            yield name, resolve(resource["Properties"]["PolicyDocument"], resources)
+
+
+def audit(policy):
+    analyzed = analyze_policy_string(json.dumps(policy), include_community_auditors=True)
+    return [f"{finding.title}: {finding.detail} {finding.location}" for finding in map(enhance_finding, analyzed.findings)]
+
+
+def resolve(value, resources):
+    """Replaces Ref, Fn::GetAtt and Fn::Sub: parliament reads plain policies."""
+    if isinstance(value, list):
+        return [resolve(item, resources) for item in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"Ref": name}:
+            return reference(name, resources)
+        case {"Fn::GetAtt": [name, "Arn"]}:
+            return arn(name, resources)
+        case {"Fn::Sub": pattern}:
+            return re.sub(r"\$\{([^}]+)\}", lambda found: substitute(found[1], resources), pattern)
+    return {key: resolve(entry, resources) for key, entry in value.items()}
+
+
+def substitute(name, resources):
+    return arn(name.removesuffix(".Arn"), resources) if name.endswith(".Arn") else reference(name, resources)
+
+
+def reference(name, resources):
+    if name in PSEUDO:
+        return PSEUDO[name]
+    resource = resources[name]
+    # What has no name of its own has an id like those of API Gateway.
+    return resource["Properties"][NAMES[resource["Type"]]] if resource["Type"] in NAMES else "a1b2c3d4e5"
+
+
+def arn(name, resources):
+    return ARNS[resources[name]["Type"]].format(reference(name, resources))
+
+
+main()

@@ -1,0 +1,324 @@
+//! Prints a graph as a CloudFormation template. Pure: the same graph and packages give the same bytes.
+//!
+//! The template describes what the direct engine makes, so that either can be read, checked or deployed in place of the
+//! other. Two things differ. A `SecureString` parameter cannot be made by CloudFormation: it is named under `Metadata`,
+//! and what refers to it is written out. And a deployment of an API has the digest of its snapshot in its logical id:
+//! CloudFormation makes a new one only under a new id.
+//!
+//! Read next: [`render`] for how references become `Ref`, `Fn::GetAtt` and `Fn::Sub`.
+
+mod render;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use self::render::Renderer;
+use crate::{Graph, Kind, LogicalId, RemovalPolicy, Resource, Value};
+
+/// The template's parameter that names the S3 bucket of the functions' packages.
+pub const ASSET_BUCKET: &str = "AssetBucket";
+
+/// Largest template that a request may carry, in bytes (CloudFormation API Reference, `TemplateBody`).
+const INLINE_BYTES_MAX: usize = 51_200;
+
+/// Largest template that CloudFormation reads from S3: 1 MB (CloudFormation User Guide, "quotas").
+const BYTES_MAX: usize = 1_000_000;
+
+/// Most resources of a template, and most outputs (CloudFormation User Guide, "quotas").
+const RESOURCES_MAX: usize = 500;
+const OUTPUTS_MAX: usize = 200;
+
+/// A CloudFormation template. Serialising it gives the sections in the order in which people read them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Template {
+    #[serde(rename = "AWSTemplateFormatVersion")]
+    format_version: &'static str,
+    description: String,
+    metadata: Json,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: BTreeMap<&'static str, Json>,
+    resources: BTreeMap<String, TemplateResource>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    outputs: BTreeMap<String, Json>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TemplateResource {
+    #[serde(rename = "Type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    depends_on: BTreeSet<String>,
+    deletion_policy: &'static str,
+    update_replace_policy: &'static str,
+    metadata: Json,
+    properties: BTreeMap<String, Json>,
+}
+
+/// Why a graph has no template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SynthError {
+    /// The digest of a package was not given.
+    #[error("function binary `{0}` is not packaged")]
+    MissingPackage(String),
+    /// A text is put together from something that is no text.
+    #[error("{subject}: a list, a map or a package cannot be part of a text")]
+    NotText {
+        /// The resource or output.
+        subject: String,
+    },
+    /// Two entries of the template have one name.
+    #[error("the template would have two entries called {0}; give the resource another name")]
+    NameTaken(String),
+    /// CloudFormation does not allow the name of an output.
+    #[error("output `{0}` must have a name of letters and digits")]
+    OutputName(String),
+    /// CloudFormation does not allow as many entries.
+    #[error("{count} {what} are more than the {max} of a CloudFormation template; split the stack")]
+    TooMany {
+        /// `resources` or `outputs`.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// CloudFormation does not read a template of this size.
+    #[error("the template has {bytes} bytes, and CloudFormation reads at most {BYTES_MAX}; split the stack")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+/// How a template of some size reaches CloudFormation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Inside the request.
+    Inline,
+    /// From an S3 bucket: it is too large for a request.
+    Upload,
+}
+
+impl Delivery {
+    /// Returns how a template of `bytes` bytes, as printed, reaches CloudFormation.
+    ///
+    /// # Errors
+    /// [`SynthError::TooLarge`] if it cannot at all.
+    pub fn of(bytes: usize) -> Result<Self, SynthError> {
+        match bytes {
+            0..=INLINE_BYTES_MAX => Ok(Self::Inline),
+            ..=BYTES_MAX => Ok(Self::Upload),
+            _ => Err(SynthError::TooLarge { bytes }),
+        }
+    }
+}
+
+/// Returns the key under which the template expects the package of a function in the asset bucket: `chat/DIGEST.zip`.
+///
+/// `digest` is the SHA-256 of the zip file in hexadecimal, as `sha256sum` prints it.
+#[must_use]
+pub fn asset_key(app: &str, digest: &str) -> String {
+    format!("{app}/{digest}.zip")
+}
+
+/// Returns the template of a graph. `digests` has, for every function binary, what [`asset_key`] needs.
+///
+/// # Errors
+/// What CloudFormation could not take. Sizes are checked by [`Delivery::of`], since they depend on the format.
+pub fn synth(graph: &Graph, digests: &BTreeMap<String, String>) -> Result<Template, SynthError> {
+    let renderer = Renderer::new(graph, digests);
+    let mut resources = BTreeMap::new();
+    let mut parameters = BTreeMap::new();
+    for (id, resource) in graph
+        .resources()
+        .iter()
+        .filter(|(_, resource)| is_in_template(resource))
+    {
+        let uses_package = resource.properties.values().any(contains_package);
+        if uses_package {
+            parameters.insert(ASSET_BUCKET, asset_bucket());
+        }
+        let entry = template_resource(graph, &renderer, id, resource)?;
+        let name = renderer.name(id).to_owned();
+        if name == ASSET_BUCKET || resources.contains_key(&name) {
+            return Err(SynthError::NameTaken(name));
+        }
+        resources.insert(name, entry);
+    }
+    let mut outputs = BTreeMap::new();
+    for (name, value) in graph.outputs() {
+        if name.parse::<LogicalId>().is_err() {
+            return Err(SynthError::OutputName(name.clone()));
+        }
+        let value = renderer.text(&format!("output {name}"), value)?;
+        outputs.insert(name.clone(), json!({ "Value": value }));
+    }
+    for (what, count, max) in [
+        ("resources", resources.len(), RESOURCES_MAX),
+        ("outputs", outputs.len(), OUTPUTS_MAX),
+    ] {
+        if count > max {
+            return Err(SynthError::TooMany { what, count, max });
+        }
+    }
+    Ok(Template {
+        format_version: "2010-09-09",
+        description: format!(
+            "{}, declared in infra/src/lib.rs; made by cargo xtask synth",
+            graph.stack()
+        ),
+        metadata: metadata(graph, &renderer)?,
+        parameters,
+        resources,
+        outputs,
+    })
+}
+
+/// Returns whether CloudFormation can make a resource. Of the type `AWS::SSM::Parameter` it makes plain texts only.
+const fn is_in_template(resource: &Resource) -> bool {
+    match resource.kind {
+        Kind::Parameter => false,
+        Kind::Api
+        | Kind::Authorizer
+        | Kind::Deployment
+        | Kind::Integration
+        | Kind::Route
+        | Kind::RouteResponse
+        | Kind::Stage
+        | Kind::Table
+        | Kind::Role
+        | Kind::RolePolicy
+        | Kind::Function
+        | Kind::Permission
+        | Kind::LogGroup => true,
+    }
+}
+
+fn template_resource(
+    graph: &Graph,
+    renderer: &Renderer<'_>,
+    id: &LogicalId,
+    resource: &Resource,
+) -> Result<TemplateResource, SynthError> {
+    let subject = format!("resource {id}");
+    let mut properties = BTreeMap::new();
+    let mut referred = BTreeSet::new();
+    for (name, value) in &resource.properties {
+        // Ours: it has become part of the logical id.
+        if resource.kind == Kind::Deployment && name == "Trigger" {
+            continue;
+        }
+        let rendered = match value {
+            Value::Map(tags) if name == "Tags" && tags_are_a_list(resource.kind) => tags
+                .iter()
+                .map(|(key, value)| Ok(json!({ "Key": key, "Value": renderer.json(&subject, value, &mut referred)? })))
+                .collect::<Result<Vec<_>, SynthError>>()?
+                .into(),
+            value => renderer.json(&subject, value, &mut referred)?,
+        };
+        properties.insert(name.clone(), rendered);
+    }
+    // What a reference orders already, CloudFormation need not be told again.
+    let depends_on = resource
+        .depends_on
+        .iter()
+        .chain(&resource.snapshot_of)
+        .filter(|other| is_in_template(&graph.resources()[*other]))
+        .map(|other| renderer.name(other).to_owned())
+        .filter(|other| !referred.contains(other))
+        .collect();
+    let policy = match resource.removal_policy {
+        RemovalPolicy::Retain => "Retain",
+        RemovalPolicy::Delete => "Delete",
+    };
+    Ok(TemplateResource {
+        kind: resource.kind.cloudformation_type(),
+        depends_on,
+        deletion_policy: policy,
+        update_replace_policy: policy,
+        metadata: json!({ "stackwright:path": path(graph, id) }),
+        properties,
+    })
+}
+
+/// Returns whether CloudFormation wants tags as `[{Key, Value}]`; API Gateway's v2 types take a map.
+const fn tags_are_a_list(kind: Kind) -> bool {
+    match kind {
+        Kind::Table | Kind::Role | Kind::Function | Kind::LogGroup | Kind::Parameter => true,
+        Kind::Api
+        | Kind::Authorizer
+        | Kind::Deployment
+        | Kind::Integration
+        | Kind::Route
+        | Kind::RouteResponse
+        | Kind::Stage
+        | Kind::RolePolicy
+        | Kind::Permission => false,
+    }
+}
+
+/// Returns where a resource stands in the declaration: stack, the resources that contain it, its id.
+fn path(graph: &Graph, id: &LogicalId) -> String {
+    let mut path = format!("/{id}");
+    let mut inner = id;
+    // A parent is a dependency too, and a graph has no circle.
+    while let Some(parent) = graph
+        .resources()
+        .get(inner)
+        .and_then(|resource| resource.parent.as_ref())
+    {
+        path.insert_str(0, &format!("/{parent}"));
+        inner = parent;
+    }
+    format!("{}{path}", graph.stack())
+}
+
+fn asset_bucket() -> Json {
+    json!({
+        "Type": "String",
+        "Description": "S3 bucket in the Region of the stack that holds the functions' packages",
+        "MinLength": 3,
+        "MaxLength": 63,
+    })
+}
+
+/// Returns what CloudFormation ignores and people need: the secrets that must exist before the stack does.
+fn metadata(graph: &Graph, renderer: &Renderer<'_>) -> Result<Json, SynthError> {
+    let mut secrets = BTreeMap::new();
+    for (id, resource) in graph
+        .resources()
+        .iter()
+        .filter(|(_, resource)| !is_in_template(resource))
+    {
+        let name = match resource.properties.get("Name") {
+            Some(name) => renderer.text(&format!("resource {id}"), name)?,
+            None => Json::Null,
+        };
+        let note = "CloudFormation cannot create a SecureString; cargo xtask deploy makes it through the AWS SDK";
+        secrets.insert(id.as_str(), json!({ "Name": name, "Note": note }));
+    }
+    Ok(json!({ "stackwright": { "Stack": graph.stack().to_string(), "OutsideOfTemplate": secrets } }))
+}
+
+fn contains_package(value: &Value) -> bool {
+    match value {
+        Value::Package(_) => true,
+        Value::List(items) | Value::Join(items) => items.iter().any(contains_package),
+        Value::Map(entries) => entries.values().any(contains_package),
+        Value::Bool(_)
+        | Value::Integer(_)
+        | Value::String(_)
+        | Value::Attribute { .. }
+        | Value::Partition
+        | Value::Region
+        | Value::AccountId => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

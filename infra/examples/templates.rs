@@ -1,0 +1,39 @@
+//! Writes the template of every stage into a folder, as JSON and as YAML: `cargo run -p infra --example templates -- DIR`.
+//!
+//! For linters. `cargo xtask synth` prints the same templates with the digests of real packages; here they are made up, so
+//! that no function is compiled.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use infra_cdk::{Graph, Value, synth};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("which folder?")?;
+    std::fs::create_dir_all(&folder)?;
+    for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("stages"))? {
+        let file = file?.path();
+        let name = file.file_stem().and_then(|stem| stem.to_str()).ok_or("no stage name")?;
+        let stage = infra::stage(name, None, &std::fs::read_to_string(&file)?)?;
+        let graph = infra::chat(&stage)?;
+        let template = synth(&graph, &made_up_digests(&graph))?;
+        let json = serde_json::to_string_pretty(&template)?;
+        std::fs::write(folder.join(format!("{name}.json")), json)?;
+        std::fs::write(folder.join(format!("{name}.yaml")), serde_yaml::to_string(&template)?)?;
+    }
+    Ok(())
+}
+
+fn made_up_digests(graph: &Graph) -> BTreeMap<String, String> {
+    let properties = graph
+        .resources()
+        .values()
+        .flat_map(|resource| resource.properties.values());
+    properties
+        .filter_map(|value| {
+            let Value::Package(binary) = value else { return None };
+            Some((binary.clone(), "0123456789abcdef".repeat(4)))
+        })
+        .collect()
+}

@@ -1,0 +1,135 @@
+//! Least privilege: what each function may do, exactly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use infra_cdk::{Graph, Kind};
+use serde_json::{Map, Value as Json};
+
+use crate::common;
+
+/// Returns every statement of a role's policy as `ACTION RESOURCE`, by the function that has the role.
+fn grants(region: &str, graph: &Graph) -> BTreeMap<String, BTreeSet<String>> {
+    let resolved = common::resolved(region, graph);
+    let policies = graph
+        .resources()
+        .iter()
+        .filter(|(_, resource)| resource.kind == Kind::RolePolicy);
+    policies
+        .map(|(id, _)| {
+            let statements = resolved[id]["PolicyDocument"]["Statement"].as_array().unwrap();
+            let allowed = statements.iter().flat_map(|statement| {
+                assert_eq!(statement["Effect"], "Allow");
+                let actions = texts(&statement["Action"]);
+                let resources = texts(&statement["Resource"]);
+                actions
+                    .into_iter()
+                    .flat_map(move |action| resources.clone().into_iter().map(move |on| format!("{action} {on}")))
+            });
+            let role = resolved[id]["RoleName"].as_str().unwrap().to_owned();
+            (function_of(&resolved, &role), allowed.collect())
+        })
+        .collect()
+}
+
+fn function_of(resolved: &BTreeMap<infra_cdk::LogicalId, Map<String, Json>>, role: &str) -> String {
+    let arn = format!("arn:aws:iam::{}:role/{role}", common::ACCOUNT);
+    let mut functions = resolved
+        .values()
+        .filter(|properties| properties.get("Role").and_then(Json::as_str) == Some(&arn));
+    let function = functions.next().unwrap();
+    assert!(functions.next().is_none(), "{role} serves two functions");
+    function["FunctionName"].as_str().unwrap().to_owned()
+}
+
+fn texts(list: &Json) -> Vec<String> {
+    let items = list.as_array().unwrap().iter();
+    items.map(|item| item.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn each_function_may_do_exactly_what_it_does() {
+    for (stage, (region, graph)) in common::stages() {
+        let arn = |service: &str, rest: String| format!("arn:aws:{service}:{region}:{}:{rest}", common::ACCOUNT);
+        let table = arn("dynamodb", format!("table/chat-{stage}-connections"));
+        let index = format!("{table}/index/*");
+        let key = arn("ssm", format!("parameter/chat/{stage}/TokenKey"));
+        let connections = arn("execute-api", format!("id-of-chatapi/{stage}/POST/@connections/*"));
+        let expected: [(&str, Vec<(&str, &String)>); 5] = [
+            ("authorize", vec![("ssm:GetParameter", &key)]),
+            ("connect", vec![("dynamodb:PutItem", &table)]),
+            ("default", vec![]),
+            ("disconnect", vec![("dynamodb:DeleteItem", &table)]),
+            (
+                "send-message",
+                vec![
+                    ("dynamodb:GetItem", &table),
+                    ("dynamodb:DeleteItem", &table),
+                    ("dynamodb:Query", &index),
+                    ("execute-api:ManageConnections", &connections),
+                ],
+            ),
+        ];
+        let expected: BTreeMap<_, BTreeSet<_>> = expected
+            .into_iter()
+            .map(|(name, grants)| {
+                let function = format!("chat-{stage}-{name}");
+                let logs = arn("logs", format!("log-group:/aws/lambda/{function}:*"));
+                let own = ["logs:CreateLogStream", "logs:PutLogEvents"].map(|action| (action, &logs));
+                let all = grants.iter().chain(&own);
+                let all = all.map(|(action, on)| format!("{action} {on}")).collect();
+                (function, all)
+            })
+            .collect();
+        assert_eq!(grants(&region, &graph), expected, "{stage}");
+    }
+}
+
+#[test]
+fn nothing_is_granted_by_wildcard() {
+    // Names that AWS makes up later: log streams, indexes of one table, connections of one stage.
+    const OPEN_ENDS: [&str; 3] = [":*", "/index/*", "/POST/@connections/*"];
+    for (stage, (region, graph)) in common::stages() {
+        for (function, grants) in grants(&region, &graph) {
+            for grant in grants {
+                let (action, resource) = grant.split_once(' ').unwrap();
+                assert!(!action.contains(['*', '?']), "{stage} {function}: {grant}");
+                let closed = OPEN_ENDS
+                    .iter()
+                    .find_map(|end| resource.strip_suffix(end))
+                    .unwrap_or(resource);
+                assert!(!closed.contains(['*', '?']), "{stage} {function}: {grant}");
+                assert!(closed.matches(':').count() >= 5, "{stage} {function}: {grant}");
+            }
+        }
+    }
+}
+
+#[test]
+fn api_gateway_alone_may_call_functions_and_only_for_one_source() {
+    for (stage, (region, graph)) in common::stages() {
+        let resolved = common::resolved(&region, &graph);
+        for (id, resource) in graph.resources() {
+            let properties = &resolved[id];
+            if resource.kind == Kind::Permission {
+                assert_eq!(properties["Principal"], "apigateway.amazonaws.com", "{stage} {id}");
+                assert_eq!(properties["SourceAccount"], common::ACCOUNT, "{stage} {id}");
+                let source = properties["SourceArn"].as_str().unwrap();
+                assert!(
+                    source.contains(":id-of-chatapi/") && !source.contains('*'),
+                    "{stage} {id}: {source}"
+                );
+            } else if resource.kind == Kind::Role {
+                let statement = &properties["AssumeRolePolicyDocument"]["Statement"][0];
+                assert_eq!(
+                    statement["Principal"]["Service"], "lambda.amazonaws.com",
+                    "{stage} {id}"
+                );
+                assert_eq!(
+                    statement["Condition"]["StringEquals"]["aws:SourceAccount"],
+                    common::ACCOUNT,
+                    "{stage} {id}"
+                );
+            }
+        }
+    }
+}
