@@ -110,10 +110,12 @@ impl Delivery {
     /// # Errors
     /// [`SynthError::TooLarge`] if it cannot at all.
     pub fn of(bytes: usize) -> Result<Self, SynthError> {
-        match bytes {
-            0..=INLINE_BYTES_MAX => Ok(Self::Inline),
-            ..=BYTES_MAX => Ok(Self::Upload),
-            _ => Err(SynthError::TooLarge { bytes }),
+        if bytes <= INLINE_BYTES_MAX {
+            Ok(Self::Inline)
+        } else if bytes <= BYTES_MAX {
+            Ok(Self::Upload)
+        } else {
+            Err(SynthError::TooLarge { bytes })
         }
     }
 }
