@@ -11,6 +11,8 @@ import sys
 import tempfile
 import warnings
 
+import yaml
+
 warnings.filterwarnings("ignore", category=UserWarning, message="pkg_resources is deprecated")
 from parliament import analyze_policy_string, enhance_finding  # noqa: E402
 
@@ -39,6 +41,9 @@ def main():
         stages = sorted(path.stem for path in (ROOT / "infra/stages").glob("*.yml"))
         if sorted({path.stem for path in templates}) != stages:
             sys.exit(f"JUDGE: templates {templates} for stages {stages}")
+        for path in templates:
+            if path.suffix == ".yaml" and yaml.safe_load(path.read_text()) != json.loads(path.with_suffix(".json").read_text()):
+                sys.exit(f"JUDGE: {path.name} does not say in YAML 1.1 what the JSON template says")
         lint(templates)
         policies = [
             (f"{path.stem}/{name}", policy)

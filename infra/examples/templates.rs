@@ -18,9 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let stage = infra::stage(name, None, &std::fs::read_to_string(&file)?)?;
         let graph = infra::chat(&stage)?;
         let template = synth(&graph, &made_up_digests(&graph))?;
-        let json = serde_json::to_string_pretty(&template)?;
-        std::fs::write(folder.join(format!("{name}.json")), json)?;
-        std::fs::write(folder.join(format!("{name}.yaml")), serde_yaml::to_string(&template)?)?;
+        std::fs::write(folder.join(format!("{name}.json")), template.to_json()?)?;
+        std::fs::write(folder.join(format!("{name}.yaml")), template.to_yaml()?)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! Read next: [`render`] for how references become `Ref`, `Fn::GetAtt` and `Fn::Sub`.
 
 mod render;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,6 +59,26 @@ struct TemplateResource {
     properties: BTreeMap<String, Json>,
 }
 
+impl Template {
+    /// Returns the template as YAML, with a line break at its end.
+    ///
+    /// # Errors
+    /// None that a template of [`synth`] can cause.
+    pub fn to_yaml(&self) -> Result<String, SynthError> {
+        let value = serde_yaml::to_value(self).map_err(|error| SynthError::Unwritable(error.to_string()))?;
+        Ok(yaml::write(&value))
+    }
+
+    /// Returns the template as indented JSON, with a line break at its end.
+    ///
+    /// # Errors
+    /// None that a template of [`synth`] can cause.
+    pub fn to_json(&self) -> Result<String, SynthError> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| SynthError::Unwritable(error.to_string()))?;
+        Ok(text + "\n")
+    }
+}
+
 /// Why a graph has no template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -87,6 +108,9 @@ pub enum SynthError {
         /// How many there may be.
         max: usize,
     },
+    /// The template has a value that its format cannot express.
+    #[error("cannot write the template: {0}")]
+    Unwritable(String),
     /// CloudFormation does not read a template of this size.
     #[error("the template has {bytes} bytes, and CloudFormation reads at most {BYTES_MAX}; split the stack")]
     TooLarge {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use infra_cdk::{Delivery, Template, asset_key};
+use infra_cdk::{Delivery, asset_key};
 use infra_engine::{Package, Packages};
 
 use crate::cli::{Synth, TemplateFormat};
@@ -35,7 +35,11 @@ pub(crate) async fn run(app: &App, options: &Synth) -> Result<Exit, Failure> {
     } else {
         TemplateFormat::Yaml
     });
-    let text = write(&template, format)?;
+    let text = match format {
+        TemplateFormat::Yaml => template.to_yaml(),
+        TemplateFormat::Json => template.to_json(),
+    }
+    .map_err(cannot)?;
     match Delivery::of(text.len()).map_err(cannot)? {
         Delivery::Inline => {}
         Delivery::Upload => ui::say(paint(
@@ -59,14 +63,6 @@ pub(crate) async fn run(app: &App, options: &Synth) -> Result<Exit, Failure> {
     }
     ui::data(text.trim_end())?;
     Ok(Exit::Ok)
-}
-
-fn write(template: &Template, format: TemplateFormat) -> Result<String, Failure> {
-    match format {
-        TemplateFormat::Yaml => serde_yaml::to_string(template).map_err(|error| error.to_string()),
-        TemplateFormat::Json => serde_json::to_string_pretty(template).map_err(|error| error.to_string()),
-    }
-    .map_err(|error| Failure::new("cannot write the template").because(error))
 }
 
 /// Returns the digests of packages in hexadecimal; Lambda's own are base64.
