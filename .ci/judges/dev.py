@@ -30,17 +30,17 @@ def wait_for(path, pattern, after=0):
     raise SystemExit(f"JUDGE: {pattern!r} did not appear in:\n{path.read_text()[after:]}")
 
 
-def processes_of(folder):
-    """Command lines of all processes that run something of the clone or of its functions."""
+def processes_of(clone, port):
+    """Programs of the clone, and functions that were started by its local cloud, that still run."""
     found = []
     for process in pathlib.Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
                 program = os.readlink(process / "exe")
-                folder_of = os.readlink(process / "cwd")
+                environment = (process / "environ").read_bytes()
             except OSError:
                 continue
-            if program.startswith(str(folder)) or folder_of.startswith(str(folder)) or program.endswith("/bootstrap"):
+            if program.startswith(str(clone)) or f"127.0.0.1:{port}".encode() in environment:
                 found.append(f"{process.name} {program}")
     return found
 
@@ -89,15 +89,16 @@ with tempfile.TemporaryDirectory() as folder:
     output, errors = pathlib.Path(folder) / "out", pathlib.Path(folder) / "err"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CARGO_"))}
     with output.open("w") as stdout, errors.open("w") as stderr:
+        port = free_port()
         dev = subprocess.Popen(
-            ["cargo", "xtask", "dev", "--port", str(free_port())], cwd=clone, env=environment, stdout=stdout, stderr=stderr
+            ["cargo", "xtask", "dev", "--port", str(port)], cwd=clone, env=environment, stdout=stdout, stderr=stderr
         )
     try:
         ready, _ = wait_for(output, r'npx wscat -c (\S+) -H "Authorization: (\S+)"')
         asyncio.run(session(clone, output, errors, *ready.groups()))
         dev.send_signal(signal.SIGINT)
         equal(dev.wait(30), 0, "exit code after Ctrl-C")
-        equal(processes_of(clone), [], "processes after Ctrl-C")
+        equal(processes_of(clone, port), [], "processes after Ctrl-C")
     finally:
         dev.kill()
     expect("panicked" not in errors.read_text(), "nothing panicked")
