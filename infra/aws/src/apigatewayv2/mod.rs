@@ -4,7 +4,7 @@
 //! description (integrations, deployments), by name (authorizers) or by their natural key (routes, route responses,
 //! stages). Updates leave alone what they do not mention.
 //!
-//! Read next: [`read`] for how live things are found, [`write`] for how they are made.
+//! Read next: [`mod@read`] for how live things are found, [`mod@write`] for how they are made.
 
 mod read;
 mod write;
