@@ -1,7 +1,4 @@
-"""cfn-lint judges the template of every stage, and parliament every policy in it: no finding at all, not even a hint.
-
-Needs the PyPI packages cfn-lint==1.51.0, parliament==1.6.4 and setuptools<81.
-"""
+"""cfn-lint judges the template of every stage, and parliament every policy in it: no finding at all, not even a hint."""
 
 import json
 import pathlib
