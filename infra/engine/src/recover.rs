@@ -5,6 +5,7 @@
 //! declared any more, and the old ones of replacements. They count as recorded from here on, and the planner removes
 //! them as it removes everything that is not declared.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use infra_cdk::{Graph, Kind, LogicalId, RemovalPolicy};
@@ -128,9 +129,9 @@ pub(crate) async fn recover<C: Cloud>(
         let is_declared = graph.resources().contains_key(&id);
         if is_declared && !suspect.kind.replaces_create_first() {
             // The old one had to go first. If it has, this is the one that counts.
-            if !live.contains_key(&id) {
-                record.resources.remove(&id);
-                live.insert(id, found);
+            if let Entry::Vacant(gone) = live.entry(id) {
+                record.resources.remove(gone.key());
+                gone.insert(found);
             }
             continue;
         }
