@@ -96,8 +96,9 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
                 break;
             }
             let next = tokio::select! {
+                biased;
                 next = in_flight.next() => next,
-                () = tokio::time::sleep(INTERRUPT_POLL) => continue,
+                () = self.time.sleep(INTERRUPT_POLL) => continue,
             };
             if let Some((index, started, outcome)) = next {
                 let step = &self.plan.steps[index];

@@ -1,6 +1,6 @@
 //! Deploys and destroys: reads, plans, locks, applies, records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,8 +13,9 @@ use crate::event::Event;
 use crate::observe::{self, observe};
 use crate::plan::{self, Action, Facts, Foreign, Known, Packages, Plan};
 use crate::provider::{Cloud, CloudError, Live, Ownership};
-use crate::record::{Header, Intent, Lock, Record, Store, StoreError};
+use crate::record::{Header, Lock, Record, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
+use crate::recover::{self, recover};
 use crate::time::{SystemClock, Time};
 
 /// How often a deployment that waits for the lock asks for it.
@@ -38,6 +39,24 @@ pub struct Prepared {
     pub record: Record,
     live: BTreeMap<LogicalId, Live>,
     removes_all: bool,
+    /// Whether another deployment was at work while this was read.
+    is_stale: bool,
+    /// The resources whose steps are kept; all without it.
+    only: Option<BTreeSet<LogicalId>>,
+}
+
+impl Prepared {
+    /// Drops the steps of all other resources.
+    #[must_use]
+    pub fn only(mut self, ids: BTreeSet<LogicalId>) -> Self {
+        self.plan.steps.retain(|step| ids.contains(&step.id));
+        let kept: BTreeSet<_> = self.plan.steps.iter().map(plan::Step::step_id).collect();
+        for step in &mut self.plan.steps {
+            step.after.retain(|before| kept.contains(before));
+        }
+        self.only = Some(ids);
+        self
+    }
 }
 
 /// What a deployment did.
@@ -53,6 +72,14 @@ pub struct Report {
     pub interrupted: bool,
     /// The record after the deployment, outputs included.
     pub record: Record,
+}
+
+/// How a deployment begins.
+enum Ready {
+    /// The lock is held, and the plan is up to date.
+    Locked(Box<Prepared>, Header),
+    /// All is as declared and recorded.
+    NothingToDo(Record),
 }
 
 /// Why nothing was deployed.
@@ -93,8 +120,11 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// # Errors
     /// What could not be read, or what stands in the way.
     pub async fn plan_deploy(&self, graph: &Graph, packages: &Packages) -> Result<Prepared, EngineError> {
-        let record = self.record(graph).await?.unwrap_or_default();
-        let live = observe(&*self.cloud, &*self.time, graph, packages, &record)
+        let (mut record, is_stale) = self.read_record(graph).await?;
+        let mut live = observe(&*self.cloud, &*self.time, graph, packages, &record)
+            .await
+            .map_err(EngineError::Read)?;
+        recover(&*self.cloud, &*self.time, graph, &mut record, &mut live)
             .await
             .map_err(EngineError::Read)?;
         let context = self.cloud.context();
@@ -111,6 +141,8 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             record,
             live,
             removes_all: false,
+            is_stale,
+            only: None,
         })
     }
 
@@ -121,7 +153,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read.
     pub async fn plan_destroy(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let packages = Packages::new();
-        let mut record = self.record(graph).await?.unwrap_or_default();
+        let (mut record, is_stale) = self.read_record(graph).await?;
         let located = observe::locate_unrecorded(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -132,11 +164,14 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             let located = observe::recorded(graph, &id, &found, found.properties.clone());
             record.resources.insert(id, located);
         }
-        let live: BTreeMap<_, _> = record
+        let mut live: BTreeMap<_, _> = record
             .resources
             .iter()
             .map(|(id, recorded)| (id.clone(), observe::live_as_recorded(recorded)))
             .collect();
+        recover(&*self.cloud, &*self.time, graph, &mut record, &mut live)
+            .await
+            .map_err(EngineError::Read)?;
         let context = self.cloud.context();
         let plan = plan::destroy(Facts {
             graph,
@@ -150,6 +185,8 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             record,
             live,
             removes_all: true,
+            is_stale,
+            only: None,
         })
     }
 
@@ -167,19 +204,24 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         interrupted: &AtomicBool,
         observer: &(dyn Fn(Event) + Send + Sync),
     ) -> Result<Report, EngineError> {
+        let ready = self.begin(graph, packages, prepared, interrupted, observer).await?;
+        let (prepared, header) = match ready {
+            Ready::Locked(prepared, header) => (*prepared, header),
+            Ready::NothingToDo(record) => {
+                return Ok(Report {
+                    record,
+                    ..Report::default()
+                });
+            }
+        };
         let Prepared {
             plan,
             record,
             live,
             removes_all,
+            is_stale: _,
+            only,
         } = prepared;
-        if plan.is_empty() && self.is_recorded(graph, packages, &record, &live, removes_all) {
-            return Ok(Report {
-                record,
-                ..Report::default()
-            });
-        }
-        let header = self.begin(graph, &plan, &record.header, interrupted, observer).await?;
         let recorder = Recorder::start(self.store.clone(), self.time.clone(), graph.stack().clone(), header);
         let results = Run {
             cloud: &self.cloud,
@@ -197,7 +239,8 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         .await;
         let (header, written) = recorder.finish().await;
         written.map_err(EngineError::Store)?;
-        self.end(graph, header, results, removes_all).await
+        self.end(graph, header, results, &plan, removes_all, only.is_some())
+            .await
     }
 
     /// Returns the recorded deployment of a stack, or `None` when there is none.
@@ -248,46 +291,127 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             .collect()
     }
 
+    /// Reads the record, and whether somebody is deploying.
+    async fn read_record(&self, graph: &Graph) -> Result<(Record, bool), EngineError> {
+        let record = self.record(graph).await?.unwrap_or_default();
+        let is_locked = self.lock_of(&record).is_some();
+        Ok((record, is_locked))
+    }
+
+    /// Returns the lock that somebody holds.
+    fn lock_of<'r>(&self, record: &'r Record) -> Option<&'r Lock> {
+        let now = self.time.now();
+        record.header.lock.as_ref().filter(|lock| lock.lease_until > now)
+    }
+
     /// Takes the lock and writes down what is about to be done, before anything is done.
+    ///
+    /// A plan that was made beside another deployment is made again when that one has ended.
     async fn begin(
         &self,
         graph: &Graph,
-        plan: &Plan,
-        before: &Header,
+        packages: &Packages,
+        mut prepared: Prepared,
         interrupted: &AtomicBool,
         observer: &(dyn Fn(Event) + Send + Sync),
-    ) -> Result<Header, EngineError> {
-        let intents = plan.steps.iter().map(|step| Intent {
-            id: step.id.clone(),
-            kind: step.kind,
-            action: step.action.to_string(),
-            name: step.physical_id.clone(),
-        });
-        let mut header = Header {
-            fence: before.fence + 1,
-            intents: intents.collect(),
-            outputs: before.outputs.clone(),
-            ..Header::default()
-        };
+    ) -> Result<Ready, EngineError> {
+        let mut overtaken = None;
         loop {
+            if prepared.is_stale {
+                self.wait_for_lock(graph, interrupted, observer).await?;
+                prepared = self.plan_again(graph, packages, &prepared, overtaken.take()).await?;
+                continue;
+            }
+            let Prepared {
+                plan,
+                record,
+                live,
+                removes_all,
+                ..
+            } = &prepared;
+            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *removes_all) {
+                return Ok(Ready::NothingToDo(prepared.record));
+            }
             let now = self.time.now();
-            header.lock = Some(Lock {
-                owner: self.owner.clone(),
-                acquired_at: now,
-                lease_until: now + LEASE_S,
-            });
-            match self.store.begin(graph.stack(), before.fence, now, &header).await {
-                Ok(()) => return Ok(header),
-                Err(StoreError::Locked { lock, now, .. }) if !interrupted.load(Ordering::Relaxed) => {
-                    let seconds_left = lock.lease_until.saturating_sub(now);
-                    observer(Event::WaitingForLock {
-                        owner: lock.owner,
-                        seconds_left,
-                    });
-                    self.time.sleep(LOCK_POLL).await;
+            let mut known = Known::default();
+            for (id, resource) in graph.in_order() {
+                known.resolve(id, resource, graph, self.cloud.context(), packages);
+                if let Some(live) = live.get(id) {
+                    known.learn(id, &live.attributes);
+                }
+            }
+            let header = Header {
+                fence: record.header.fence + 1,
+                lock: Some(Lock {
+                    owner: self.owner.clone(),
+                    acquired_at: now,
+                    lease_until: now + LEASE_S,
+                }),
+                intents: recover::intents(plan, graph, &mut known, record, self.cloud.context(), packages),
+                outputs: record.header.outputs.clone(),
+                ..Header::default()
+            };
+            match self.store.begin(graph.stack(), record.header.fence, now, &header).await {
+                Ok(()) => return Ok(Ready::Locked(Box::new(prepared), header)),
+                Err(error @ (StoreError::Locked { .. } | StoreError::Overtaken { .. })) => {
+                    overtaken = Some(error);
+                    prepared.is_stale = true;
                 }
                 Err(error) => return Err(EngineError::Store(error)),
             }
+        }
+    }
+
+    /// Waits until nobody deploys any more.
+    async fn wait_for_lock(
+        &self,
+        graph: &Graph,
+        interrupted: &AtomicBool,
+        observer: &(dyn Fn(Event) + Send + Sync),
+    ) -> Result<(), EngineError> {
+        loop {
+            let record = self.record(graph).await?.unwrap_or_default();
+            let Some(lock) = self.lock_of(&record) else {
+                return Ok(());
+            };
+            let now = self.time.now();
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(EngineError::Store(StoreError::Locked {
+                    stack: graph.stack().clone(),
+                    lock: lock.clone(),
+                    now,
+                }));
+            }
+            observer(Event::WaitingForLock {
+                owner: lock.owner.clone(),
+                seconds_left: lock.lease_until.saturating_sub(now),
+            });
+            self.time.sleep(LOCK_POLL).await;
+        }
+    }
+
+    /// Plans the same again. A plan that loses data which the old one kept was never agreed to, and is refused.
+    async fn plan_again(
+        &self,
+        graph: &Graph,
+        packages: &Packages,
+        old: &Prepared,
+        overtaken: Option<StoreError>,
+    ) -> Result<Prepared, EngineError> {
+        let mut new = if old.removes_all {
+            self.plan_destroy(graph).await?
+        } else {
+            self.plan_deploy(graph, packages).await?
+        };
+        if let Some(only) = &old.only {
+            new = new.only(only.clone());
+        }
+        let agreed: BTreeSet<_> = old.plan.data_losses().map(|step| &step.id).collect();
+        if new.plan.data_losses().all(|step| agreed.contains(&step.id)) {
+            Ok(new)
+        } else {
+            let stack = graph.stack().clone();
+            Err(EngineError::Store(overtaken.unwrap_or(StoreError::Overtaken { stack })))
         }
     }
 
@@ -297,7 +421,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         graph: &Graph,
         mut header: Header,
         results: Results,
+        plan: &Plan,
         removes_all: bool,
+        is_partial: bool,
     ) -> Result<Report, EngineError> {
         let Results {
             done,
@@ -323,7 +449,8 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             });
         }
         header.lock = None;
-        if complete {
+        recover::forget(&mut header, plan, &done);
+        if complete && !is_partial {
             header.intents.clear();
             header.outputs = self.outputs(graph, &known);
         }

@@ -15,7 +15,9 @@ pub mod plan;
 pub mod provider;
 pub mod record;
 mod recorder;
+mod recover;
 mod retry;
+pub mod sim;
 mod time;
 
 pub use engine::{Engine, EngineError, Prepared, Report};

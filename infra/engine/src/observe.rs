@@ -57,7 +57,7 @@ pub(crate) async fn locate_unrecorded<C: Cloud>(
 }
 
 /// Reads, patiently: a plan should not fail because one of its many reads was throttled.
-async fn read<C: Cloud>(
+pub(crate) async fn read<C: Cloud>(
     cloud: &C,
     time: &impl Time,
     targets: &[Target],

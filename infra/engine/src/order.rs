@@ -49,7 +49,8 @@ impl Order<'_> {
             .resources
             .get(id)
             .into_iter()
-            .flat_map(|recorded| &recorded.snapshot_of);
+            .flat_map(|recorded| &recorded.snapshot_of)
+            .chain(self.intended_members(|intended| intended == id));
         before.extend(
             members
                 .filter(|member| self.leaves(member))
@@ -62,7 +63,11 @@ impl Order<'_> {
     fn before_remove(&self, id: &LogicalId, action: Action) -> BTreeSet<StepId> {
         let Some(recorded) = self.record.resources.get(id) else {
             // The old one of a replacement that was located, not recorded.
-            return BTreeSet::from([StepId::Apply(id.clone())]);
+            return if self.is_deleted_first(id) {
+                BTreeSet::new()
+            } else {
+                self.users(id).chain([StepId::Apply(id.clone())]).collect()
+            };
         };
         if action == Action::Forget {
             return recorded.parent.iter().cloned().map(StepId::Remove).collect();
@@ -96,9 +101,19 @@ impl Order<'_> {
             );
         }
         if !self.leaves(id) && !deleted_first {
+            before.extend(self.users(id));
             before.insert(StepId::Apply(id.clone()));
         }
         before
+    }
+
+    /// Returns the steps of those that are declared to need the resource, recorded or not.
+    fn users(&self, id: &LogicalId) -> impl Iterator<Item = StepId> {
+        let resources = self.graph.resources().keys();
+        resources
+            .filter(|user| self.graph.dependencies(user).contains(id))
+            .cloned()
+            .map(StepId::Apply)
     }
 
     /// Returns whether the resource is recorded and not declared any more.
@@ -110,8 +125,12 @@ impl Order<'_> {
     fn is_deleted_first(&self, id: &LogicalId) -> bool {
         let replaced = self.actions.get(&StepId::Apply(id.clone())) == Some(&Action::Replace)
             && self.actions.get(&StepId::Remove(id.clone())) == Some(&Action::Delete);
-        let Some((declared, recorded)) = self.graph.resources().get(id).zip(self.record.resources.get(id)) else {
+        let Some(declared) = self.graph.resources().get(id) else {
             return false;
+        };
+        let Some(recorded) = self.record.resources.get(id) else {
+            // It was located, by the very name that the new one shall have.
+            return replaced && !declared.kind.replaces_create_first();
         };
         let same_name = declared.kind.name_property().is_none_or(|name| {
             let new = declared.properties.get(name);
@@ -128,6 +147,17 @@ impl Order<'_> {
             .resources
             .values()
             .any(|recorded| recorded.snapshot_of.contains(id))
+            || self
+                .intended_members(|snapshot| self.graph.resources().contains_key(snapshot))
+                .any(|member| member == id)
+    }
+
+    /// Returns what an interrupted deployment set out to take snapshots of.
+    fn intended_members(&self, of: impl Fn(&LogicalId) -> bool) -> impl Iterator<Item = &LogicalId> {
+        let intents = self.record.header.intents.iter().filter(move |intent| of(&intent.id));
+        intents
+            .filter_map(|intent| intent.resource.as_ref())
+            .flat_map(|resource| &resource.snapshot_of)
     }
 }
 

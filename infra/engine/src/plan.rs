@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 use crate::provider::{Live, Ownership, Properties};
 use crate::record::{Record, Recorded};
-use crate::{diff, order};
+use crate::{diff, order, recover};
 
 /// A function's zip file.
 #[derive(Clone, PartialEq, Eq)]
@@ -300,7 +300,10 @@ impl Planner<'_> {
         } else if let Some(change) = create_only {
             Some(format!("{} cannot be changed in place", change.property))
         } else {
-            snapshot_of.map(|member| format!("{member} changes"))
+            let overdue = !resource.snapshot_of.is_empty() && recover::is_overdue(record, id, live);
+            snapshot_of
+                .map(|member| format!("{member} changes"))
+                .or_else(|| overdue.then(|| "an interrupted deployment did not make it anew".to_owned()))
         };
 
         let physical_id = Some(live.physical_id.clone());

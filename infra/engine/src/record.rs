@@ -63,7 +63,7 @@ pub struct Lock {
 }
 
 /// One step that a deployment set out to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Intent {
     /// The resource.
@@ -72,8 +72,11 @@ pub struct Intent {
     pub kind: Kind,
     /// `create`, `update`, `replace`, `delete`, `adopt` or `retain`.
     pub action: String,
-    /// The name it has or shall have, where we choose it.
+    /// What AWS knows it by, where it exists.
     pub name: Option<String>,
+    /// What leads to it: the record that it would have, with properties that are text and known only.
+    #[serde(default)]
+    pub resource: Option<Recorded>,
 }
 
 /// One resource as it was after its last step.

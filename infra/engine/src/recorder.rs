@@ -67,6 +67,8 @@ async fn write<S: Store, T: Time>(
     loop {
         let wait = Duration::from_secs(renew_at.saturating_sub(time.now()));
         tokio::select! {
+            // In this order, so that a run can be replayed.
+            biased;
             count = receiver.recv_many(&mut batch, usize::MAX) => {
                 if count == 0 {
                     return (header, Ok(()));

@@ -299,12 +299,7 @@ async fn plan_functions(
             packages.insert(binary.clone(), package);
         }
     }
-    let mut prepared = plan(engine, target, &packages).await?;
-    prepared.plan.steps.retain(|step| steps_kept.contains(&step.id));
-    let kept: BTreeSet<_> = prepared.plan.steps.iter().map(infra_engine::Step::step_id).collect();
-    for step in &mut prepared.plan.steps {
-        step.after.retain(|before| kept.contains(before));
-    }
+    let prepared = plan(engine, target, &packages).await?.only(steps_kept);
     Ok((prepared, packages))
 }
 
