@@ -3,6 +3,8 @@
 //! They keep the parts apart that must not know each other (see `infra/ARCHITECTURE.md`), and every version and feature
 //! in one place, so that cargo compiles each dependency once.
 
+mod features;
+
 use serde::Deserialize;
 
 use crate::commands::App;
@@ -117,7 +119,8 @@ pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
             String::from_utf8_lossy(&output.stderr).trim()
         )));
     }
-    let broken = check(&output.stdout)?;
+    let mut broken = check(&output.stdout)?;
+    broken.extend(features::check(&app.workspace.root).await?);
     if app.wants_json() {
         ui::json(&serde_json::json!({ "broken": broken }))?;
     }
@@ -238,6 +241,12 @@ mod tests {
             .output()
             .unwrap();
         assert_eq!(check(&output.stdout).unwrap(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn the_sdk_crates_are_compiled_once() {
+        let root = Workspace::find().root;
+        assert_eq!(features::check(&root).await.unwrap(), Vec::<String>::new());
     }
 
     #[test]
