@@ -30,6 +30,12 @@ def wait_for(path, pattern, after=0):
     raise SystemExit(f"JUDGE: {pattern!r} did not appear in:\n{path.read_text()[after:]}")
 
 
+def steps(path, start, end):
+    """Symbols and ids of the steps in a part of a log."""
+    found = re.findall(r"^  ([+~±=-]) AWS::\S+ +(\w+)", path.read_text()[start:end], re.MULTILINE)
+    return {f"{symbol} {id}" for symbol, id in found}
+
+
 def processes_of(clone, port):
     """Programs of the clone, and functions that were started by its local cloud, that still run."""
     found = []
@@ -70,6 +76,30 @@ async def session(clone, output, errors, url, token):
         wait_for(errors, r"up to date after (.*)", at)
         await socket.send("no json")
         equal((await receive(socket)), before, "answer of the first code again")
+
+        # A route more in the stack, and the same route less: exactly that is deployed, and the client stays connected.
+        stack = clone / "infra/src/lib.rs"
+        source = stack.read_text()
+        last = '.replying_route("$default", &default)'
+        expect(last in source, "the stack declares $default where this judge adds a route")
+        at = len(errors.read_text())
+        stack.write_text(source.replace(last, last + '\n        .replying_route("echo", &default)'))
+        _, end = wait_for(errors, r"up to date after (.*)", at)
+        equal(
+            steps(errors, at, end),
+            {"+ ChatEchoRoute", "+ ChatEchoRouteResponse", "+ ChatEchoPermission", "± ChatDeployment", "- ChatDeployment", "~ ChatStage"},
+            "steps for an added route",
+        )
+        stack.write_text(source)
+        at = end
+        _, end = wait_for(errors, r"up to date after (.*)", at)
+        equal(
+            steps(errors, at, end),
+            {"- ChatEchoRoute", "= ChatEchoRouteResponse", "- ChatEchoPermission", "± ChatDeployment", "- ChatDeployment", "~ ChatStage"},
+            "steps for a removed route",
+        )
+        await socket.send("no json")
+        equal((await receive(socket)), before, "answer after both")
     # Its log lines come by themselves.
     wait_for(output, r"disconnect")
 

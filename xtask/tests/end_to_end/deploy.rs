@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::support::LocalCloud;
+use crate::support::{Finished, LocalCloud, finish, root, xtask};
 
 fn changed(report: &Json) -> Vec<String> {
     let steps = report["changed"].as_array().unwrap();
@@ -102,4 +102,66 @@ async fn a_lost_record_is_no_loss() {
         .await;
     assert_eq!(cloud.run(&["destroy", "--yes"]).code, 0);
     assert_eq!(cloud.inventory().await, [""; 0]);
+}
+
+/// A stage of its own, whose file is gone when this is dropped.
+struct StageFile {
+    name: String,
+}
+
+impl StageFile {
+    fn write(&self, settings: &str) {
+        std::fs::write(
+            self.path(),
+            format!("buildProfile: dev\nremovalPolicy: delete\n{settings}"),
+        )
+        .unwrap();
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        root().join(format!("infra/stages/{}.yml", self.name))
+    }
+}
+
+impl Drop for StageFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_setting_deploys_exactly_that() {
+    let cloud = LocalCloud::start();
+    let stage = StageFile {
+        name: format!("test-{}", std::process::id()),
+    };
+    let deploy = |settings: &str| -> Vec<String> {
+        stage.write(settings);
+        let finished: Finished = finish(
+            xtask()
+                .args(["deploy", "--yes", "--output", "json", "--stage", &stage.name])
+                .env("AWS_ENDPOINT_URL", &cloud.endpoint)
+                .env("AWS_ACCESS_KEY_ID", "x")
+                .env("AWS_SECRET_ACCESS_KEY", "y"),
+        );
+        let mut changes = changed(&finished.json());
+        changes.sort();
+        changes
+    };
+    assert!(deploy("region: us-east-1\n").len() > 30);
+    assert_eq!(deploy("region: us-east-1\n"), [""; 0]);
+    let memory = "region: us-east-1\nfunction:\n  connect: {memoryMb: 512}\n";
+    assert_eq!(deploy(memory), ["update ConnectFunction"]);
+    let throttling = format!("{memory}throttling: {{rateLimit: 50, burstLimit: 20}}\n");
+    assert_eq!(deploy(&throttling), ["update ChatStage"]);
+    let retention = format!("{throttling}logRetentionDays: 3\n");
+    let groups = ["Authorize", "Connect", "Default", "Disconnect", "SendMessage"];
+    assert_eq!(
+        deploy(&retention),
+        groups.map(|function| format!("update {function}Logs"))
+    );
+    // Back to the first declaration, all at once: what is not declared any more is cleared.
+    let back = deploy("region: us-east-1\n");
+    assert_eq!(back.len(), 2 + groups.len(), "{back:?}");
+    assert_eq!(deploy("region: us-east-1\n"), [""; 0]);
 }
