@@ -6,4 +6,6 @@
 mod bad_input;
 mod chat;
 mod deploy;
+mod limits;
+mod rooms;
 mod support;
