@@ -435,7 +435,7 @@ pub async fn connection_repository_contract(connections: &impl ConnectionReposit
         Some(before),
         "moving tells where it was"
     );
-    assert_eq!(all_in(connections, &other).await?, [after.clone()]);
+    assert_eq!(all_in(connections, &other).await?, vec![after.clone()]);
     let renamed = Connection {
         connected_at: 1,
         ..after

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Region};
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use functions_domain::ports::{
     CountAction, Counted, ForgetConnection, ListRoom, MoveConnection, Page, PortError, RememberConnection,
@@ -93,7 +93,7 @@ impl ForgetConnection for DynamoDb {
 /// What an update came to.
 enum Updated {
     /// Done; the item as the request asked for it.
-    Done(UpdateItemOutput),
+    Done(Option<Item>),
     /// The condition does not hold; the item, if there is one.
     Refused(Option<Item>),
 }
@@ -111,7 +111,7 @@ impl DynamoDb {
 
 async fn settle(request: UpdateItemFluentBuilder, operation: &str) -> Result<Updated, PortError> {
     match request.send().await {
-        Ok(output) => Ok(Updated::Done(output)),
+        Ok(output) => Ok(Updated::Done(output.attributes)),
         Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
             match error.into_err() {
                 UpdateItemError::ConditionalCheckFailedException(refusal) => Ok(Updated::Refused(refusal.item)),
@@ -138,7 +138,7 @@ impl CountAction for DynamoDb {
                 .expression_attribute_values(":most", number(most))
                 .return_values(ReturnValue::AllNew);
             match settle(once_more, OPERATION).await? {
-                Updated::Done(output) => return Ok(counted(output.attributes.as_ref())),
+                Updated::Done(item) => return Ok(counted(item.as_ref())),
                 Updated::Refused(None) => return Ok(Counted::Unknown),
                 Updated::Refused(Some(item)) if seconds(&item, "rateWindow").is_some_and(|known| known >= window) => {
                     return Ok(Counted::Exceeded);
@@ -155,7 +155,7 @@ impl CountAction for DynamoDb {
                 .expression_attribute_values(":window", number(window))
                 .return_values(ReturnValue::AllNew);
             match settle(first, OPERATION).await? {
-                Updated::Done(output) => return Ok(counted(output.attributes.as_ref())),
+                Updated::Done(item) => return Ok(counted(item.as_ref())),
                 Updated::Refused(None) => return Ok(Counted::Unknown),
                 Updated::Refused(Some(_)) => {}
             }
@@ -179,7 +179,7 @@ impl MoveConnection for DynamoDb {
             .expression_attribute_values(":room", AttributeValue::S(room.to_string()))
             .return_values(ReturnValue::AllOld);
         Ok(match settle(request, "move the connection").await? {
-            Updated::Done(output) => output.attributes.as_ref().and_then(from_item),
+            Updated::Done(item) => item.as_ref().and_then(from_item),
             Updated::Refused(_) => None,
         })
     }
