@@ -224,6 +224,15 @@ async fn the_token_key_is_read_once() {
 }
 
 #[tokio::test]
+async fn both_keys_of_a_rotation_count() {
+    let rotated = functions_token::rotate(&key_text(), "k2", &URL_SAFE_NO_PAD.encode([8; 48])).unwrap();
+    let server = Server::start(move |_, _| (200, json!({"Parameter": {"Value": rotated}}).to_string())).await;
+    let environment = environment(&server.url);
+    let tokens = Aws::new(&environment).unwrap().tokens().unwrap();
+    assert!(tokens.verify(&token("chat-test"), 1_000).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_key_that_cannot_be_read_refuses_nobody() {
     let missing = json!({"__type": "ParameterNotFound"}).to_string();
     let throttled = json!({"__type": "ThrottlingException"}).to_string();

@@ -48,7 +48,7 @@ async fn bad_frames_and_floods_trouble_nobody_else() {
         );
     }
 
-    // More than a window holds, and less than two: some are refused, whenever the windows begin.
+    // More than a window holds. How many are refused depends on when the windows begin; each is answered once.
     let sent = 220;
     for number in 0..sent {
         ana.send(json!({"action": "sendMessage", "data": "flood", "id": number.to_string()}))

@@ -9,3 +9,4 @@ mod deploy;
 mod limits;
 mod rooms;
 mod support;
+mod tokens;
