@@ -37,7 +37,7 @@ where
             return Ok(Response::status(400));
         }
     };
-    let (connection, told) = connect.execute(context.connection_id.clone(), room, session).await?;
+    let (connection, told) = Box::pin(connect.execute(context.connection_id.clone(), room, session)).await?;
     log_presence(&context, &told);
     tracing::info!(
         route = "$connect",

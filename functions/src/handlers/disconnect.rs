@@ -19,7 +19,7 @@ where
     C: Clock,
 {
     let context = event.request_context;
-    if let Some((_, told)) = disconnect.execute(&context.connection_id).await? {
+    if let Some((_, told)) = Box::pin(disconnect.execute(&context.connection_id)).await? {
         log_presence(&context, &told);
     }
     let code = context.disconnect_status_code;
