@@ -10,7 +10,11 @@ from common import equal, expect
 
 
 async def receive(socket):
-    return json.loads(await asyncio.wait_for(socket.recv(), 30))
+    """The next frame that is not about who comes and goes."""
+    while True:
+        frame = json.loads(await asyncio.wait_for(socket.recv(), 30))
+        if frame.get("type") != "presence":
+            return frame
 
 
 async def refused(url, **options):
@@ -41,6 +45,11 @@ async def talk(url, mint, without_token):
         await b.send('{"action":"sendMessage","data":"Hi","ack":true}')
         equal((await receive(b))["type"], "ack", "acknowledgement")
         equal((await receive(a))["data"], "Hi", "message to the first")
+        await c.send('{"action":"join","room":"red"}')
+        members = await receive(c)
+        equal((members["room"], [member["sub"] for member in members["members"]]), ("red", ["cy"]), "members")
+        await c.send('{"action":"kick","sub":"ana","room":"lobby"}')
+        equal((await receive(c))["code"], "forbidden", "answer to a member who kicks")
     equal(await refused(url), without_token, "status without a token")
     equal(await refused(url, additional_headers={"Authorization": ana[:-4] + "AAAA"}), 403, "status of a bad signature")
 

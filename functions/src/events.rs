@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use functions_domain::{ConnectionId, Identity, Session};
+use functions_domain::{Caller, ConnectionId, Identity, Session};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -57,6 +57,9 @@ pub struct RequestContext {
     /// Whose event it is.
     #[serde(deserialize_with = "connection_id")]
     pub connection_id: ConnectionId,
+    /// Which route the event is for, e.g. `sendMessage`.
+    #[serde(default)]
+    pub route_key: String,
     /// What the authorizer said when the client connected; API Gateway repeats it in every event.
     pub authorizer: Option<AuthorizerContext>,
     /// The close code, in disconnect events, e.g. 1005.
@@ -127,6 +130,18 @@ impl Handshake {
 }
 
 impl RequestContext {
+    /// Returns who acts, as the authorizer said.
+    ///
+    /// # Errors
+    ///
+    /// When there was none.
+    pub fn caller(&self) -> Result<Caller, NoIdentity> {
+        Ok(Caller {
+            connection: self.connection_id.clone(),
+            session: self.session()?,
+        })
+    }
+
     /// Returns who the client is, as the authorizer said.
     ///
     /// # Errors

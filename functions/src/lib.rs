@@ -6,6 +6,8 @@
 //! | `connect` | route `$connect` | [`handlers::connect`] |
 //! | `disconnect` | route `$disconnect` | [`handlers::disconnect`] |
 //! | `send-message` | frames with `"action": "sendMessage"` | [`handlers::send_message`] |
+//! | `room` | frames with `"action": "join"` or `"who"` | [`handlers::room`] |
+//! | `admin` | frames with `"action": "announce"` or `"kick"` | [`handlers::admin`] |
 //! | `default` | all other frames | [`handlers::default`] |
 //!
 //! An event flows through [`events`] (what API Gateway sends) into a handler, from there into a use case of

@@ -14,7 +14,7 @@ use common::Server;
 use functions::adapters::{Aws, RandomIds, SystemClock};
 use functions::config::{ConfigError, Environment};
 use functions_domain::ports::{
-    Clock, ConnectionRepository, Delivery, MessageGateway, MessageIds, TokenError, TokenVerifier,
+    Clock, CloseConnection, Closing, Delivery, ListRoom, MessageIds, SendFrame, TokenError, TokenVerifier,
 };
 use functions_domain::testing::connection_repository_contract;
 use functions_domain::{ConnectionId, Room};
@@ -115,12 +115,12 @@ async fn a_query_continues_after_its_last_key() {
     let connections = Aws::new(&environment).unwrap().connections().unwrap();
     let room = Room::parse("red").unwrap();
 
-    let page = connections.in_room(&room, None).await.unwrap();
+    let page = connections.in_room(&room, None, Some(9)).await.unwrap();
     assert_eq!(
         (page.connections.len(), &page.next),
         (0, &Some(ConnectionId::new("c9=")))
     );
-    let page = connections.in_room(&room, page.next.as_ref()).await.unwrap();
+    let page = connections.in_room(&room, page.next.as_ref(), None).await.unwrap();
     assert_eq!(page.next, None);
 
     let second: Value = serde_json::from_str(&server.seen()[1].1).unwrap();
@@ -128,6 +128,8 @@ async fn a_query_continues_after_its_last_key() {
         second["ExclusiveStartKey"],
         json!({"connectionId": {"S": "c9="}, "room": {"S": "red"}})
     );
+    let first: Value = serde_json::from_str(&server.seen()[0].1).unwrap();
+    assert_eq!((&first["Limit"], &second["Limit"]), (&json!(9), &Value::Null));
     assert_eq!(second["IndexName"], "by-room");
     assert_eq!(second["TableName"], "connections");
 }
@@ -160,6 +162,26 @@ async fn statuses_of_the_gateway_have_meanings() {
         server.seen()[0],
         ("/prod/@connections/open%3D".to_owned(), "frame".to_owned())
     );
+}
+
+#[tokio::test]
+async fn a_connection_is_ended_once() {
+    let server = Server::start(|path, _| match path.rsplit('/').next().unwrap() {
+        "open%3D" => (204, String::new()),
+        "gone%3D" => (410, json!({"message": "Gone"}).to_string()),
+        _ => (403, json!({"message": "Forbidden"}).to_string()),
+    })
+    .await;
+    let environment = environment(&server.url);
+    let gateway = Aws::new(&environment).unwrap().gateway().unwrap();
+    for (id, closing) in [
+        ("open=", Some(Closing::Closed)),
+        ("gone=", Some(Closing::Gone)),
+        ("other=", None),
+    ] {
+        assert_eq!(gateway.close(&ConnectionId::new(id)).await.ok(), closing, "{id}");
+    }
+    assert_eq!(server.seen()[0].0, "/prod/@connections/open%3D");
 }
 
 fn key_text() -> String {
@@ -199,6 +221,15 @@ async fn the_token_key_is_read_once() {
     }
     let input = json!({"Name": "/chat/token-key", "WithDecryption": true}).to_string();
     assert_eq!(server.seen(), [("/".to_owned(), input)]);
+}
+
+#[tokio::test]
+async fn both_keys_of_a_rotation_count() {
+    let rotated = functions_token::rotate(&key_text(), "k2", &URL_SAFE_NO_PAD.encode([8; 48])).unwrap();
+    let server = Server::start(move |_, _| (200, json!({"Parameter": {"Value": rotated}}).to_string())).await;
+    let environment = environment(&server.url);
+    let tokens = Aws::new(&environment).unwrap().tokens().unwrap();
+    assert!(tokens.verify(&token("chat-test"), 1_000).await.is_ok());
 }
 
 #[tokio::test]

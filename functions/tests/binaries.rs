@@ -103,7 +103,11 @@ async fn connect_and_disconnect_write_the_table() {
         (env!("CARGO_BIN_EXE_disconnect"), "disconnect"),
     ] {
         let aws = Server::start(|_, _| (200, "{}".to_owned())).await;
-        let variables = [("CONNECTIONS_TABLE", "t"), ("AWS_ENDPOINT_URL", aws.url.as_str())];
+        let variables = [
+            ("CONNECTIONS_TABLE", "t"),
+            ("MANAGEMENT_ENDPOINT", aws.url.as_str()),
+            ("AWS_ENDPOINT_URL", aws.url.as_str()),
+        ];
         let (kind, answer) = invoke(binary, event(name, |_| {}), &variables).await;
         assert_eq!(
             (kind.as_str(), answer),
@@ -114,31 +118,77 @@ async fn connect_and_disconnect_write_the_table() {
     }
 }
 
-#[tokio::test]
-async fn messages_reach_the_gateway() {
-    let aws = Server::start(|path, _| {
-        if path == "/" {
-            let row = json!({
-                "connectionId": {"S": "other="}, "room": {"S": "lobby"}, "sub": {"S": "u2"}, "connectedAt": {"N": "1"},
-                "tokenExpiresAt": {"N": "1"}, "expiresAt": {"N": "4000000000"},
-            });
-            return (200, json!({"Items": [row]}).to_string());
+/// An AWS whose table knows the caller and another member of the lobby.
+async fn two_in_the_lobby() -> Server {
+    let row = |id: &str, sub: &str| {
+        json!({
+            "connectionId": {"S": id}, "room": {"S": "lobby"}, "sub": {"S": sub}, "connectedAt": {"N": "1"},
+            "tokenExpiresAt": {"N": "1"}, "expiresAt": {"N": "4000000000"},
+        })
+    };
+    Server::start(move |path, body| {
+        if path != "/" {
+            return (200, String::new());
         }
-        (200, String::new())
+        let answer = if body.contains("UpdateExpression") {
+            json!({"Attributes": row("BFaT_fALIAMCKug=", "u1")})
+        } else {
+            json!({"Items": [row("other=", "u2")]})
+        };
+        (200, answer.to_string())
     })
-    .await;
+    .await
+}
+
+/// Runs a binary for a frame of an administrator and returns the frames that were posted, with their paths.
+async fn act(binary: &str, route: &str, frame: Value) -> Vec<(String, String)> {
+    let aws = two_in_the_lobby().await;
     let management = format!("{}/prod", aws.url);
     let variables = [
         ("CONNECTIONS_TABLE", "t"),
         ("MANAGEMENT_ENDPOINT", management.as_str()),
         ("AWS_ENDPOINT_URL", aws.url.as_str()),
     ];
-    let stays = |event: &mut Value| event["requestContext"]["authorizer"]["exp"] = json!("4000000000");
-    let (kind, _) = invoke(env!("CARGO_BIN_EXE_send-message"), event("message", stays), &variables).await;
+    let event = event("message", |event| {
+        event["requestContext"]["routeKey"] = json!(route);
+        event["requestContext"]["authorizer"]["exp"] = json!("4000000000");
+        event["requestContext"]["authorizer"]["roles"] = json!("admin");
+        event["body"] = json!(frame.to_string());
+    });
+    let (kind, _) = invoke(binary, event, &variables).await;
     assert_eq!(kind, "response");
-    let (path, frame) = aws.seen().pop().unwrap();
-    assert_eq!(path, "/prod/@connections/other%3D");
-    assert!(frame.contains("Hello, World!"), "{frame}");
+    aws.seen().into_iter().filter(|(path, _)| path != "/").collect()
+}
+
+#[tokio::test]
+async fn messages_reach_the_gateway() {
+    let frame = json!({"action": "sendMessage", "data": "Hello, World!"});
+    let posted = act(env!("CARGO_BIN_EXE_send-message"), "sendMessage", frame).await;
+    assert_eq!(posted.len(), 1);
+    assert_eq!(posted[0].0, "/prod/@connections/other%3D");
+    assert!(posted[0].1.contains("Hello, World!"), "{posted:?}");
+}
+
+#[tokio::test]
+async fn a_member_learns_who_is_there() {
+    let posted = act(env!("CARGO_BIN_EXE_room"), "who", json!({"action": "who"})).await;
+    assert_eq!(posted[0].0, "/prod/@connections/BFaT_fALIAMCKug%3D");
+    assert!(posted[0].1.contains(r#"{"sub":"u2","name":"u2"}"#), "{posted:?}");
+}
+
+#[tokio::test]
+async fn a_kicked_user_is_told_and_disconnected() {
+    let posted = act(
+        env!("CARGO_BIN_EXE_admin"),
+        "kick",
+        json!({"action": "kick", "sub": "u2"}),
+    )
+    .await;
+    let paths: Vec<_> = posted.iter().map(|(path, _)| path.as_str()).collect();
+    let other = "/prod/@connections/other%3D";
+    assert_eq!(paths, [other, other, "/prod/@connections/BFaT_fALIAMCKug%3D"]);
+    assert!(posted[0].1.contains("kicked") && posted[1].1.is_empty(), "{posted:?}");
+    assert!(posted[2].1.contains(r#""connections":1"#), "{posted:?}");
 }
 
 #[tokio::test]

@@ -32,26 +32,15 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
         .env("ALLOWED_ORIGINS", stage.settings.allowed_origins.join(" "));
     token_key.grant_read(&authorize);
 
-    let connect = stack
-        .function("connect")
-        .timeout_seconds(5)
-        .env("CONNECTIONS_TABLE", &connections);
-    connections.grant_put(&connect);
-
-    let disconnect = stack
-        .function("disconnect")
-        .timeout_seconds(5)
-        .env("CONNECTIONS_TABLE", &connections);
-    connections.grant_delete(&disconnect);
-
-    let send_message = stack
-        .function("send-message")
-        .timeout_seconds(25)
-        .env("CONNECTIONS_TABLE", &connections);
-    connections.grant_get(&send_message);
-    connections.grant_query(&send_message);
-    connections.grant_delete(&send_message);
-
+    let mut function = |name, timeout_seconds| {
+        let function = stack.function(name).timeout_seconds(timeout_seconds);
+        function.env("CONNECTIONS_TABLE", &connections)
+    };
+    let connect = function("connect", 5);
+    let disconnect = function("disconnect", 5);
+    let send_message = function("send-message", 25);
+    let room = function("room", 10);
+    let admin = function("admin", 25);
     let default = stack.function("default").timeout_seconds(5);
 
     let api = stack
@@ -60,9 +49,26 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
         .route("$connect", &connect)
         .route("$disconnect", &disconnect)
         .replying_route("$default", &default)
-        .route("sendMessage", &send_message);
-    api.grant_post_to_connections(&send_message);
-    send_message.set_env("MANAGEMENT_ENDPOINT", api.management_url());
+        .route("sendMessage", &send_message)
+        .route("join", &room)
+        .route("who", &room)
+        .route("announce", &admin)
+        .route("kick", &admin);
+
+    connections.grant_put(&connect);
+    for actions in [&send_message, &room, &admin] {
+        // The rate of each connection is counted in its row, which also says in which room it is.
+        connections.grant_update(actions);
+        // A connection whose token has expired is told so, and ended.
+        api.grant_disconnect(actions);
+    }
+    for talking in [&connect, &disconnect, &send_message, &room, &admin] {
+        connections.grant_query(talking);
+        // Who turns out to be gone is removed.
+        connections.grant_delete(talking);
+        api.grant_post_to_connections(talking);
+        talking.set_env("MANAGEMENT_ENDPOINT", api.management_url());
+    }
 
     stack.output("webSocketUrl", api.url());
     stack.output("managementUrl", api.management_url());

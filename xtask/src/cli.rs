@@ -120,9 +120,13 @@ pub(crate) enum Command {
                       cargo xtask logs --filter '{ $.level = \"ERROR\" }'      a CloudWatch Logs filter pattern"
     )]
     Logs(Logs),
-    /// Mint a token for a user, signed with the stage's key
-    #[command(after_help = "Examples:\n  cargo xtask token --sub ada --name 'Ada Lovelace'\n  \
-                      cargo xtask token --sub ada --role moderator --expires-in 15m --stage local")]
+    /// Mint a token for a user, signed with the stage's key; or rotate that key
+    #[command(
+        subcommand_negates_reqs = true,
+        after_help = "Examples:\n  cargo xtask token --sub ada --name 'Ada Lovelace'\n  \
+                      cargo xtask token --sub ada --role moderator --expires-in 15m --stage local\n  \
+                      cargo xtask token rotate      a new key; tokens of the one before still count"
+    )]
     Token(Token),
     /// Print the CloudFormation template of the same stack
     #[command(after_help = SYNTH_EXAMPLES)]
@@ -197,6 +201,26 @@ pub(crate) struct Logs {
 /// Options of `token`.
 #[derive(Debug, Args)]
 pub(crate) struct Token {
+    #[command(subcommand)]
+    pub(crate) command: Option<TokenCommand>,
+    #[command(flatten)]
+    pub(crate) claims: Option<TokenClaims>,
+}
+
+/// Commands below `token`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a new key: it signs from now on, the one before still counts, older ones no more
+    #[command(
+        after_help = "Rotate again after the longest life of your tokens to be rid of the old key, or twice at once if it has \
+                      leaked. Nothing is deployed: functions read the keys again as soon as they meet a new one."
+    )]
+    Rotate,
+}
+
+/// What a token says.
+#[derive(Debug, Args)]
+pub(crate) struct TokenClaims {
     /// Who the user is: stable and unique
     #[arg(long)]
     pub(crate) sub: String,

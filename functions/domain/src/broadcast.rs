@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::model::{Connection, ConnectionId, Room};
-use crate::ports::{Clock, ConnectionRepository, Delivery, MessageGateway, PortError};
+use crate::ports::{Clock, Delivery, ForgetConnection, ListRoom, PortError, SendFrame};
 
 /// So many frames are on their way at once. More is slower: measured with HTTP/2, 512 lose to 128.
 pub const IN_FLIGHT_MAX: usize = 128;
@@ -46,14 +46,15 @@ pub struct BroadcastReport {
     pub first_failure: Option<PortError>,
 }
 
-enum Outcome {
+/// What became of one frame.
+pub(crate) enum Outcome {
     Delivered,
     Gone { removal: Result<(), PortError> },
     Slow,
     Failed(PortError),
 }
 
-impl<R: ConnectionRepository, G: MessageGateway, C: Clock> Broadcast<R, G, C> {
+impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
     /// Sends `frame` to everybody in `room` except `sender`.
     ///
     /// # Errors
@@ -64,7 +65,7 @@ impl<R: ConnectionRepository, G: MessageGateway, C: Clock> Broadcast<R, G, C> {
         // A state of `None` means that there is no further page.
         let pages = stream::try_unfold(Some(None), |after: Option<Option<ConnectionId>>| async move {
             let Some(after) = after else { return Ok(None) };
-            let page = self.connections.in_room(room, after.as_ref()).await?;
+            let page = self.connections.in_room(room, after.as_ref(), None).await?;
             Ok::<_, PortError>(Some((stream::iter(page.connections).map(Ok), page.next.map(Some))))
         });
         pages
@@ -83,7 +84,8 @@ impl<R: ConnectionRepository, G: MessageGateway, C: Clock> Broadcast<R, G, C> {
             .await
     }
 
-    async fn deliver(&self, to: &Connection, frame: &str) -> Outcome {
+    /// Brings `frame` to one connection.
+    pub(crate) async fn deliver(&self, to: &Connection, frame: &str) -> Outcome {
         let mut pause = SLOW_PAUSE;
         for attempt in 1..=SLOW_ATTEMPTS_MAX {
             match self.gateway.send(&to.id, frame).await {
@@ -108,12 +110,12 @@ impl<R: ConnectionRepository, G: MessageGateway, C: Clock> Broadcast<R, G, C> {
         if self.clock.now_seconds() < gone.connected_at + GONE_GRACE_SECONDS {
             return Ok(());
         }
-        self.connections.remove(&gone.id).await
+        self.connections.remove(&gone.id).await.map(drop)
     }
 }
 
 impl BroadcastReport {
-    fn count(&mut self, outcome: Outcome) {
+    pub(crate) fn count(&mut self, outcome: Outcome) {
         let failure = match outcome {
             Outcome::Delivered => {
                 self.delivered += 1;
@@ -179,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn everybody_else_in_the_room_receives() {
         let scene = Scene::of(["a", "b", "sender"]);
-        scene.connections.put(&connection("x", "elsewhere")).await.unwrap();
+        scene.connections.insert(connection("x", "elsewhere"));
         assert_eq!(scene.run().await.unwrap(), (2, 0, 0, 0));
         assert_eq!(scene.gateway.receivers(), ["a", "b"]);
     }
@@ -193,11 +195,7 @@ mod tests {
     async fn every_page_is_read() {
         let scene = Scene::of([]);
         for number in 0..1_000 {
-            scene
-                .connections
-                .put(&connection(&format!("c{number:04}"), "lobby"))
-                .await
-                .unwrap();
+            scene.connections.insert(connection(&format!("c{number:04}"), "lobby"));
         }
         assert_eq!(scene.run().await.unwrap(), (1_000, 0, 0, 0));
         assert_eq!(scene.gateway.receivers().len(), 1_000);
@@ -217,14 +215,10 @@ mod tests {
     async fn a_peer_that_is_still_connecting_keeps_its_row() {
         let scene = Scene::of([]);
         for (id, age) in [("old", GONE_GRACE_SECONDS), ("young", GONE_GRACE_SECONDS - 1)] {
-            scene
-                .connections
-                .put(&Connection {
-                    connected_at: NOW - age,
-                    ..connection(id, "lobby")
-                })
-                .await
-                .unwrap();
+            scene.connections.insert(Connection {
+                connected_at: NOW - age,
+                ..connection(id, "lobby")
+            });
             scene.gateway.answer(id, [Answer::Gone]);
         }
         assert_eq!(scene.run().await.unwrap(), (0, 2, 0, 0));
@@ -258,14 +252,10 @@ mod tests {
     #[tokio::test]
     async fn expired_rows_are_as_good_as_removed() {
         let scene = Scene::of(["a"]);
-        scene
-            .connections
-            .put(&Connection {
-                expires_at: NOW,
-                ..connection("b", "lobby")
-            })
-            .await
-            .unwrap();
+        scene.connections.insert(Connection {
+            expires_at: NOW,
+            ..connection("b", "lobby")
+        });
         assert_eq!(scene.run().await.unwrap(), (1, 0, 0, 0));
         assert_eq!(scene.gateway.receivers(), ["a"]);
     }

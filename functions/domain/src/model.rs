@@ -31,7 +31,7 @@ pub struct Identity {
     pub sub: String,
     /// What others see, if it differs from `sub`.
     pub name: Option<String>,
-    /// What the user may do beyond chatting. Carried along; no rule of the chat asks for one yet.
+    /// What the user may do beyond chatting; [`crate::Role`] says which texts mean something.
     pub roles: Vec<String>,
 }
 

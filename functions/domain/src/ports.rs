@@ -29,23 +29,70 @@ impl PortError {
 }
 
 /// Remembers connections.
-pub trait ConnectionRepository: Sync {
+pub trait RememberConnection: Sync {
     /// Remembers `connection`, replacing what was known under its id.
     fn put(&self, connection: &Connection) -> impl Future<Output = Result<(), PortError>> + Send;
+}
 
-    /// Forgets a connection; an unknown one is no error.
-    fn remove(&self, id: &ConnectionId) -> impl Future<Output = Result<(), PortError>> + Send;
+/// Forgets connections.
+pub trait ForgetConnection: Sync {
+    /// Forgets a connection and returns what was known; an unknown one is no error.
+    fn remove(&self, id: &ConnectionId) -> impl Future<Output = Result<Option<Connection>, PortError>> + Send;
+}
 
-    /// Returns one connection. It may have expired.
-    fn find(&self, id: &ConnectionId) -> impl Future<Output = Result<Option<Connection>, PortError>> + Send;
+/// Counts what a connection does.
+pub trait CountAction: Sync {
+    /// Counts one more action in the window that began at `window` (seconds), unless `most` were counted in it. Never
+    /// makes a row for an unknown connection.
+    fn count(
+        &self,
+        id: &ConnectionId,
+        window: u64,
+        most: u64,
+    ) -> impl Future<Output = Result<Counted, PortError>> + Send;
+}
 
-    /// Returns some connections of `room`, in the order of their ids, beginning after `after`. They may have expired.
+/// What became of counting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Counted; this is the connection's row.
+    Within(Connection),
+    /// There were too many already.
+    Exceeded,
+    /// No such connection.
+    Unknown,
+}
+
+/// Moves connections between rooms.
+pub trait MoveConnection: Sync {
+    /// Moves a connection and returns its row as it was before, or nothing if it is unknown; no row is made for it then.
+    fn move_to(
+        &self,
+        id: &ConnectionId,
+        room: &Room,
+    ) -> impl Future<Output = Result<Option<Connection>, PortError>> + Send;
+}
+
+/// Lists rooms.
+pub trait ListRoom: Sync {
+    /// Returns some connections of `room`, `most` at most, in the order of their ids, beginning after `after`. They may
+    /// have expired.
     fn in_room(
         &self,
         room: &Room,
         after: Option<&ConnectionId>,
+        most: Option<usize>,
     ) -> impl Future<Output = Result<Page, PortError>> + Send;
 }
+
+/// All verbs together, for what implements them. Use cases ask for those that they need, which are also the only ones
+/// that the stack grants to their functions.
+pub trait ConnectionRepository:
+    RememberConnection + ForgetConnection + CountAction + MoveConnection + ListRoom
+{
+}
+
+impl<R: RememberConnection + ForgetConnection + CountAction + MoveConnection + ListRoom> ConnectionRepository for R {}
 
 /// Some of the connections of a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +104,7 @@ pub struct Page {
 }
 
 /// Brings frames to connected clients.
-pub trait MessageGateway: Sync {
+pub trait SendFrame: Sync {
     /// Sends `frame`. Only an answer that is neither success, gone nor slow is an error.
     fn send(&self, to: &ConnectionId, frame: &str) -> impl Future<Output = Result<Delivery, PortError>> + Send;
 }
@@ -71,6 +118,21 @@ pub enum Delivery {
     Gone,
     /// The client does not read fast enough, or the account sends too much (HTTP 429). A later try may succeed.
     Slow,
+}
+
+/// Ends connections.
+pub trait CloseConnection: Sync {
+    /// Ends a connection, after what was sent to it before.
+    fn close(&self, id: &ConnectionId) -> impl Future<Output = Result<Closing, PortError>> + Send;
+}
+
+/// What became of ending a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// It ends, and its `$disconnect` event follows.
+    Closed,
+    /// There was no such connection any more.
+    Gone,
 }
 
 /// Knows the time, and lets it pass.

@@ -1,8 +1,9 @@
 //! A member says something: check it, give it an id and a time, bring it to the room.
 
+use crate::access::{Action, Caller, Refusal, admit};
 use crate::broadcast::{Broadcast, BroadcastReport};
-use crate::model::{ConnectionId, Message, MessageId, Room, Session};
-use crate::ports::{Clock, ConnectionRepository, MessageGateway, MessageIds, PortError};
+use crate::model::{Message, MessageId, Room};
+use crate::ports::{Clock, CountAction, ForgetConnection, ListRoom, MessageIds, PortError, SendFrame};
 
 /// The largest frame that API Gateway carries, in either direction.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html>
@@ -13,6 +14,8 @@ pub const FRAME_BYTES_MAX: usize = 32 * 1024;
 pub struct SendMessage<R, G, C, I> {
     /// The way to the room.
     pub broadcast: Broadcast<R, G, C>,
+    /// As what it is said: [`Action::SendMessage`] or [`Action::Announce`].
+    pub action: Action,
     /// Names messages.
     pub ids: I,
     /// Writes the frame that receivers get. The wire format is not the domain's business; its size is.
@@ -22,10 +25,8 @@ pub struct SendMessage<R, G, C, I> {
 /// What a member wants to say.
 #[derive(Clone)]
 pub struct Sending {
-    /// From where; this connection does not receive it.
-    pub sender: ConnectionId,
-    /// Who it is, and until when.
-    pub session: Session,
+    /// Who; this connection does not receive it.
+    pub sender: Caller,
     /// To which room; the one that the connection is in, if none is named.
     pub room: Option<Room>,
     /// What.
@@ -46,12 +47,15 @@ pub struct Sent {
 /// Why a message was not accepted. Nobody received it, except after `Unavailable`.
 #[derive(Debug, thiserror::Error)]
 pub enum SendMessageError {
-    /// The token has expired since the client connected. It may connect again with a new one.
-    #[error("token has expired")]
-    TokenExpired,
+    /// The sender may not.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// There is nothing to say.
     #[error("data is empty")]
     Empty,
+    /// There are control characters other than line ends and tabs: terminals would obey them.
+    #[error("data has control characters")]
+    ControlCharacters,
     /// Receivers would need a frame larger than [`FRAME_BYTES_MAX`].
     #[error("data needs a frame of more than {FRAME_BYTES_MAX} bytes")]
     TooLarge,
@@ -60,33 +64,33 @@ pub enum SendMessageError {
     Unavailable(#[source] PortError),
 }
 
-impl<R: ConnectionRepository, G: MessageGateway, C: Clock, I: MessageIds> SendMessage<R, G, C, I> {
+impl<R, G, C, I> SendMessage<R, G, C, I>
+where
+    R: CountAction + ListRoom + ForgetConnection,
+    G: SendFrame,
+    C: Clock,
+    I: MessageIds,
+{
     /// Brings the message to every other connection of the room.
     ///
     /// # Errors
     ///
     /// The reason why it was not accepted.
     pub async fn execute(&self, sending: Sending) -> Result<Sent, SendMessageError> {
-        let Sending {
-            sender,
-            session,
-            room,
-            data,
-        } = sending;
-        let at_ms = self.broadcast.clock.now_ms();
-        if self.broadcast.clock.now_seconds() >= session.token_expires_at {
-            return Err(SendMessageError::TokenExpired);
-        }
+        let Sending { sender, room, data } = sending;
         if data.is_empty() {
             return Err(SendMessageError::Empty);
         }
-        let room = match room {
-            Some(room) => room,
-            None => self.room_of(&sender).await.map_err(SendMessageError::Unavailable)?,
-        };
+        if data.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            return Err(SendMessageError::ControlCharacters);
+        }
+        let Broadcast { connections, clock, .. } = &self.broadcast;
+        let row = admit(connections, clock, &sender, self.action).await?;
+        let room = room.unwrap_or(row.room);
+        let at_ms = clock.now_ms();
         let message = Message {
             id: self.ids.next(at_ms),
-            from: session.user,
+            from: sender.session.user,
             room,
             data,
             at_ms,
@@ -98,15 +102,10 @@ impl<R: ConnectionRepository, G: MessageGateway, C: Clock, I: MessageIds> SendMe
         let Message { id, room, .. } = message;
         let report = self
             .broadcast
-            .execute(&room, &sender, &frame)
+            .execute(&room, &sender.connection, &frame)
             .await
             .map_err(SendMessageError::Unavailable)?;
         Ok(Sent { id, room, report })
-    }
-
-    async fn room_of(&self, sender: &ConnectionId) -> Result<Room, PortError> {
-        let connection = self.broadcast.connections.find(sender).await?;
-        Ok(connection.map_or_else(Room::lobby, |connection| connection.room))
     }
 }
 
@@ -115,7 +114,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::testing::{FakeClock, FakeConnections, FakeGateway, FakeIds, connection, session};
+    use crate::testing::{FakeClock, FakeConnections, FakeGateway, FakeIds, caller, connection};
 
     const NOW: u64 = 100_000;
 
@@ -149,12 +148,12 @@ mod tests {
             let encode = |message: &Message| format!("{} {}", message.from.sub, message.data);
             let send = SendMessage {
                 broadcast,
+                action: Action::SendMessage,
                 ids: FakeIds::default(),
                 encode,
             };
             let mut sending = Sending {
-                sender: ConnectionId::new("sender"),
-                session: session("alice", NOW + 1),
+                sender: caller("sender", NOW + 1),
                 room: None,
                 data: "hello".to_owned(),
             };
@@ -169,7 +168,7 @@ mod tests {
         let sent = scene.send(|_| {}).await.unwrap();
         assert_eq!((sent.room.as_str(), sent.report.delivered), ("blue", 2));
         assert_eq!(scene.gateway.receivers(), ["b1", "b2"]);
-        assert_eq!(scene.gateway.frames("b1"), ["alice hello"]);
+        assert_eq!(scene.gateway.frames("b1"), ["sender hello"]);
     }
 
     #[tokio::test]
@@ -183,24 +182,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sender_without_a_row_speaks_in_the_lobby() {
+    async fn who_may_not_send_reaches_nobody() {
         let scene = Scene::new();
-        scene
-            .send(|sending| sending.sender = ConnectionId::new("unknown"))
+        let error = scene
+            .send(|sending| sending.sender.session.token_expires_at = NOW)
             .await
-            .unwrap();
-        assert_eq!(scene.gateway.receivers(), ["l1"]);
+            .unwrap_err();
+        assert!(
+            matches!(error, SendMessageError::Refused(Refusal::TokenExpired)),
+            "{error:?}"
+        );
+        let error = scene
+            .send(|sending| sending.sender = caller("unknown", NOW + 1))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, SendMessageError::Refused(Refusal::NotConnected)),
+            "{error:?}"
+        );
+        assert!(scene.gateway.receivers().is_empty());
     }
 
     #[tokio::test]
-    async fn an_expired_token_stops_sending() {
+    async fn terminals_are_given_no_orders() {
         let scene = Scene::new();
-        let error = scene
-            .send(|sending| sending.session.token_expires_at = NOW)
+        for bad in ["a\u{1b}[2J", "\0", "\u{7f}", "\u{9b}1m"] {
+            let error = scene.send(|sending| sending.data = bad.to_owned()).await.unwrap_err();
+            assert!(matches!(error, SendMessageError::ControlCharacters), "{error:?}");
+        }
+        scene
+            .send(|sending| sending.data = "a\r\n\tb ü \u{1f600}".to_owned())
             .await
-            .unwrap_err();
-        assert!(matches!(error, SendMessageError::TokenExpired), "{error:?}");
-        assert!(scene.gateway.receivers().is_empty());
+            .unwrap();
     }
 
     #[tokio::test]
@@ -209,7 +222,7 @@ mod tests {
         let error = scene.send(|sending| sending.data.clear()).await.unwrap_err();
         assert!(matches!(error, SendMessageError::Empty), "{error:?}");
 
-        let room_for_data = FRAME_BYTES_MAX - "alice ".len();
+        let room_for_data = FRAME_BYTES_MAX - "sender ".len();
         scene
             .send(|sending| sending.data = "x".repeat(room_for_data))
             .await
@@ -226,6 +239,9 @@ mod tests {
         let scene = Scene::new();
         scene.connections.fail();
         let error = scene.send(|_| {}).await.unwrap_err();
-        assert!(matches!(error, SendMessageError::Unavailable(_)), "{error:?}");
+        assert!(
+            matches!(error, SendMessageError::Refused(Refusal::Unavailable(_))),
+            "{error:?}"
+        );
     }
 }

@@ -11,9 +11,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::access::Caller;
 use crate::model::{Connection, ConnectionId, Identity, MessageId, Room, Session};
 use crate::ports::{
-    Clock, ConnectionRepository, Delivery, MessageGateway, MessageIds, Page, PortError, TokenError, TokenVerifier,
+    Clock, CloseConnection, Closing, ConnectionRepository, CountAction, Counted, Delivery, ForgetConnection, ListRoom,
+    MessageIds, MoveConnection, Page, PortError, RememberConnection, SendFrame, TokenError, TokenVerifier,
 };
 
 /// Small, so that tests read several pages.
@@ -50,6 +52,14 @@ pub fn connection(id: &str, room: &str) -> Connection {
     }
 }
 
+/// Returns the user `id` at the connection `id`, without roles.
+pub fn caller(id: &str, token_expires_at: u64) -> Caller {
+    Caller {
+        connection: ConnectionId::new(id),
+        session: session(id, token_expires_at),
+    }
+}
+
 /// Connections in a map.
 #[derive(Clone, Debug, Default)]
 pub struct FakeConnections(Arc<Mutex<Rows>>);
@@ -57,6 +67,8 @@ pub struct FakeConnections(Arc<Mutex<Rows>>);
 #[derive(Debug, Default)]
 struct Rows {
     by_id: BTreeMap<ConnectionId, Connection>,
+    /// Window and number of actions.
+    counts: BTreeMap<ConnectionId, (u64, u64)>,
     all_fail: bool,
     removals_fail: bool,
 }
@@ -76,6 +88,16 @@ impl FakeConnections {
     /// Returns the ids it holds, in order.
     pub fn ids(&self) -> Vec<String> {
         lock(&self.0).by_id.keys().map(ToString::to_string).collect()
+    }
+
+    /// Returns the row of a connection.
+    pub fn row(&self, id: &str) -> Option<Connection> {
+        lock(&self.0).by_id.get(&ConnectionId::new(id)).cloned()
+    }
+
+    /// Adds a row, or replaces one.
+    pub fn insert(&self, connection: Connection) {
+        lock(&self.0).by_id.insert(connection.id.clone(), connection);
     }
 
     /// From now on every call fails.
@@ -98,34 +120,64 @@ impl FakeConnections {
     }
 }
 
-impl ConnectionRepository for FakeConnections {
+impl RememberConnection for FakeConnections {
     async fn put(&self, connection: &Connection) -> Result<(), PortError> {
-        self.rows("put")?
-            .by_id
-            .insert(connection.id.clone(), connection.clone());
+        let mut rows = self.rows("put")?;
+        rows.counts.remove(&connection.id);
+        rows.by_id.insert(connection.id.clone(), connection.clone());
         Ok(())
     }
+}
 
-    async fn remove(&self, id: &ConnectionId) -> Result<(), PortError> {
+impl ForgetConnection for FakeConnections {
+    async fn remove(&self, id: &ConnectionId) -> Result<Option<Connection>, PortError> {
         let mut rows = self.rows("remove")?;
         if rows.removals_fail {
             return Err(failure("remove"));
         }
-        rows.by_id.remove(id);
-        Ok(())
+        rows.counts.remove(id);
+        Ok(rows.by_id.remove(id))
     }
+}
 
-    async fn find(&self, id: &ConnectionId) -> Result<Option<Connection>, PortError> {
-        Ok(self.rows("find")?.by_id.get(id).cloned())
+impl CountAction for FakeConnections {
+    async fn count(&self, id: &ConnectionId, window: u64, most: u64) -> Result<Counted, PortError> {
+        let mut rows = self.rows("count")?;
+        let Some(row) = rows.by_id.get(id).cloned() else {
+            return Ok(Counted::Unknown);
+        };
+        let (counted, number) = rows.counts.entry(id.clone()).or_insert((window, 0));
+        if *counted < window {
+            (*counted, *number) = (window, 0);
+        }
+        if *number >= most {
+            return Ok(Counted::Exceeded);
+        }
+        *number += 1;
+        Ok(Counted::Within(row))
     }
+}
 
-    async fn in_room(&self, room: &Room, after: Option<&ConnectionId>) -> Result<Page, PortError> {
+impl MoveConnection for FakeConnections {
+    async fn move_to(&self, id: &ConnectionId, room: &Room) -> Result<Option<Connection>, PortError> {
+        let mut rows = self.rows("move")?;
+        let Some(row) = rows.by_id.get_mut(id) else {
+            return Ok(None);
+        };
+        let before = row.clone();
+        row.room = room.clone();
+        Ok(Some(before))
+    }
+}
+
+impl ListRoom for FakeConnections {
+    async fn in_room(&self, room: &Room, after: Option<&ConnectionId>, most: Option<usize>) -> Result<Page, PortError> {
         let rows = self.rows("query")?;
         let mut rest = rows
             .by_id
             .values()
             .filter(|row| row.room == *room && after.is_none_or(|after| row.id > *after));
-        let connections: Vec<_> = rest.by_ref().take(PAGE_ITEMS_MAX).cloned().collect();
+        let connections: Vec<_> = rest.by_ref().take(most.unwrap_or(PAGE_ITEMS_MAX)).cloned().collect();
         let next = rest.next().and_then(|_| connections.last()).map(|last| last.id.clone());
         Ok(Page { connections, next })
     }
@@ -151,6 +203,7 @@ struct Sent {
     frames: BTreeMap<String, Vec<String>>,
     attempts: BTreeMap<String, usize>,
     answers: BTreeMap<String, VecDeque<Answer>>,
+    closed: Vec<String>,
     in_flight: usize,
     in_flight_max: usize,
 }
@@ -171,6 +224,11 @@ impl FakeGateway {
         lock(&self.0).frames.get(to).cloned().unwrap_or_default()
     }
 
+    /// Returns which connections were ended, in order.
+    pub fn closed(&self) -> Vec<String> {
+        lock(&self.0).closed.clone()
+    }
+
     /// Returns how often `to` was tried.
     pub fn attempts(&self, to: &str) -> usize {
         lock(&self.0).attempts.get(to).copied().unwrap_or_default()
@@ -182,7 +240,7 @@ impl FakeGateway {
     }
 }
 
-impl MessageGateway for FakeGateway {
+impl SendFrame for FakeGateway {
     async fn send(&self, to: &ConnectionId, frame: &str) -> Result<Delivery, PortError> {
         {
             let mut sent = lock(&self.0);
@@ -201,6 +259,20 @@ impl MessageGateway for FakeGateway {
             None => {
                 sent.frames.entry(to.to_string()).or_default().push(frame.to_owned());
                 Ok(Delivery::Delivered)
+            }
+        }
+    }
+}
+
+impl CloseConnection for FakeGateway {
+    async fn close(&self, id: &ConnectionId) -> Result<Closing, PortError> {
+        let mut sent = lock(&self.0);
+        match sent.answers.get_mut(id.as_str()).and_then(VecDeque::pop_front) {
+            Some(Answer::Gone) => Ok(Closing::Gone),
+            Some(Answer::Slow | Answer::Fail) => Err(failure("close")),
+            None => {
+                sent.closed.push(id.to_string());
+                Ok(Closing::Closed)
             }
         }
     }
@@ -310,16 +382,18 @@ pub async fn connection_repository_contract(connections: &impl ConnectionReposit
     let room = Room::lobby();
     let first = ConnectionId::new("c00=");
     assert_eq!(
-        connections.find(&first).await?,
-        None,
-        "nothing is found in an empty repository"
-    );
-    assert_eq!(
-        connections.in_room(&room, None).await?,
+        connections.in_room(&room, None, None).await?,
         Page::default(),
         "an empty room has one empty page"
     );
-    connections.remove(&first).await?;
+    assert_eq!(connections.remove(&first).await?, None, "an unknown row can be removed");
+    assert_eq!(connections.count(&first, 10, 1).await?, Counted::Unknown);
+    assert_eq!(connections.move_to(&first, &room).await?, None);
+    assert_eq!(
+        connections.in_room(&room, None, None).await?,
+        Page::default(),
+        "counting and moving make no rows"
+    );
 
     let mut expected = Vec::new();
     for number in 0..20 {
@@ -340,29 +414,41 @@ pub async fn connection_repository_contract(connections: &impl ConnectionReposit
     connections.put(&connection("x", "elsewhere")).await?;
 
     assert_eq!(
-        connections.find(&first).await?.as_ref(),
-        expected.first(),
-        "what was put is found"
-    );
-    assert_eq!(
         all_in(connections, &room).await?,
         expected,
         "a room holds its connections, each once, in order"
     );
 
-    let moved = Connection {
-        room: Room::parse("other").unwrap_or_else(|_| Room::lobby()),
-        ..expected.remove(0)
+    let some = connections.in_room(&room, None, Some(3)).await?;
+    assert_eq!(some.connections, expected[..3], "no more than asked for");
+    assert_eq!(some.next.as_ref(), Some(&expected[2].id));
+
+    rates_contract(connections, &expected[0]).await?;
+    let other = Room::parse("other").unwrap_or_else(|_| Room::lobby());
+    let before = expected.remove(0);
+    let after = Connection {
+        room: other.clone(),
+        ..before.clone()
     };
-    connections.put(&moved).await?;
     assert_eq!(
-        connections.find(&first).await?,
-        Some(moved),
+        connections.move_to(&first, &other).await?,
+        Some(before),
+        "moving tells where it was"
+    );
+    assert_eq!(all_in(connections, &other).await?, vec![after.clone()]);
+    let renamed = Connection {
+        connected_at: 1,
+        ..after
+    };
+    connections.put(&renamed).await?;
+    assert_eq!(
+        all_in(connections, &other).await?,
+        [renamed],
         "a second put replaces the first"
     );
-    for _ in 0..2 {
-        connections.remove(&expected.remove(0).id).await?;
-    }
+    let removed = expected.remove(0);
+    assert_eq!(connections.remove(&removed.id).await?, Some(removed.clone()));
+    assert_eq!(connections.remove(&removed.id).await?, None);
     assert_eq!(
         all_in(connections, &room).await?,
         expected,
@@ -371,11 +457,32 @@ pub async fn connection_repository_contract(connections: &impl ConnectionReposit
     Ok(())
 }
 
+/// Counting is exact within a window, and begins anew in the next one.
+async fn rates_contract(connections: &impl ConnectionRepository, row: &Connection) -> Result<(), PortError> {
+    let within = Counted::Within(row.clone());
+    for (window, counted) in [
+        (10, &within),
+        (10, &within),
+        (10, &Counted::Exceeded),
+        (20, &within),
+        // An instance whose clock is behind counts in the later window.
+        (10, &within),
+        (20, &Counted::Exceeded),
+    ] {
+        assert_eq!(
+            &connections.count(&row.id, window, 2).await?,
+            counted,
+            "window {window}"
+        );
+    }
+    Ok(())
+}
+
 async fn all_in(connections: &impl ConnectionRepository, room: &Room) -> Result<Vec<Connection>, PortError> {
     let mut all = Vec::new();
     let mut after = None;
     loop {
-        let page = connections.in_room(room, after.as_ref()).await?;
+        let page = connections.in_room(room, after.as_ref(), None).await?;
         all.extend(page.connections);
         match page.next {
             Some(next) => after = Some(next),

@@ -7,7 +7,7 @@ use aws_sdk_apigatewaymanagement::primitives::Blob;
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 use functions_domain::ConnectionId;
-use functions_domain::ports::{Delivery, MessageGateway, PortError};
+use functions_domain::ports::{CloseConnection, Closing, Delivery, PortError, SendFrame};
 
 use super::Aws;
 
@@ -19,7 +19,7 @@ const GONE: u16 = 410;
 /// The account's rate is used up, or the client reads too slowly: `LimitExceededException`.
 const TOO_MANY_REQUESTS: u16 = 429;
 
-/// A [`MessageGateway`] over one stage of one API.
+/// [`SendFrame`] and [`CloseConnection`] over one stage of one API.
 #[derive(Clone, Debug)]
 pub struct ApiGateway {
     client: Client,
@@ -43,7 +43,7 @@ impl ApiGateway {
     }
 }
 
-impl MessageGateway for ApiGateway {
+impl SendFrame for ApiGateway {
     async fn send(&self, to: &ConnectionId, frame: &str) -> Result<Delivery, PortError> {
         let request = self
             .client
@@ -58,6 +58,19 @@ impl MessageGateway for ApiGateway {
             Some(GONE) => Ok(Delivery::Gone),
             Some(TOO_MANY_REQUESTS) => Ok(Delivery::Slow),
             Some(_) | None => Err(PortError::new("post to the connection", error)),
+        }
+    }
+}
+
+impl CloseConnection for ApiGateway {
+    async fn close(&self, id: &ConnectionId) -> Result<Closing, PortError> {
+        let request = self.client.delete_connection().connection_id(id.as_str());
+        let Err(error) = Box::pin(request.send()).await else {
+            return Ok(Closing::Closed);
+        };
+        match error.raw_response().map(|response| response.status().as_u16()) {
+            Some(GONE) => Ok(Closing::Gone),
+            Some(_) | None => Err(PortError::new("end the connection", error)),
         }
     }
 }

@@ -7,11 +7,13 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::timeout::TimeoutConfig;
+use functions_domain::{Broadcast, Presence};
 
 use super::{ApiGateway, DynamoDb, ParameterStoreTokens};
 use crate::config::{
     CONNECTIONS_TABLE, ConfigError, Environment, MANAGEMENT_ENDPOINT, TOKEN_AUDIENCE, TOKEN_KEY_PARAMETER,
 };
+use crate::frames;
 use crate::runtime::StartError;
 
 /// In the same Region a connection stands within milliseconds.
@@ -71,6 +73,23 @@ impl<'a> Aws<'a> {
     /// When it names none.
     pub fn gateway(&self) -> Result<ApiGateway, ConfigError> {
         Ok(ApiGateway::new(self, self.environment.require(MANAGEMENT_ENDPOINT)?))
+    }
+
+    /// Returns the way to rooms and their members, from both.
+    ///
+    /// # Errors
+    ///
+    /// When the environment does not name them.
+    pub fn presence<C>(&self, clock: C) -> Result<Presence<DynamoDb, ApiGateway, C>, ConfigError> {
+        let broadcast = Broadcast {
+            connections: self.connections()?,
+            gateway: self.gateway()?,
+            clock,
+        };
+        Ok(Presence {
+            broadcast,
+            encode: frames::presence,
+        })
     }
 
     /// Returns the verifier whose key is in the parameter that the environment names.

@@ -1,16 +1,21 @@
 //! The connections in a DynamoDB table.
 //!
 //! One item per connection: `connectionId` (S, the key), `room` (S), `sub` (S), `name` (S, if any), `roles` (L of S, if
-//! any), `connectedAt`, `tokenExpiresAt` and `expiresAt` (N, seconds; `expiresAt` is the table's TTL attribute). The
-//! index `by-room` (hash key `room`, range key `connectionId`, all attributes) lists a room; the table is never scanned.
+//! any), `connectedAt`, `tokenExpiresAt` and `expiresAt` (N, seconds; `expiresAt` is the table's TTL attribute), and after
+//! the first action `rateWindow` (N, seconds) and `rateCount` (N). The index `by-room` (hash key `room`, range key `connectionId`, all attributes) lists a room; the table is never scanned.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Region};
-use aws_sdk_dynamodb::types::AttributeValue;
-use functions_domain::ports::{ConnectionRepository, Page, PortError};
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use functions_domain::ports::{
+    CountAction, Counted, ForgetConnection, ListRoom, MoveConnection, Page, PortError, RememberConnection,
+};
 use functions_domain::{Connection, ConnectionId, Identity, Room, Session};
 
 use super::Aws;
@@ -18,12 +23,15 @@ use super::Aws;
 /// Name of the index by which a room's connections are found.
 const ROOM_INDEX: &str = "by-room";
 
-/// All four operations may be repeated without harm.
+/// All operations may be repeated without harm; a count that is repeated after a lost answer counts twice.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// A count begins anew with a window. Others may do that at the same time: then there is one more attempt.
+const COUNT_ATTEMPTS_MAX: u32 = 3;
 
 type Item = HashMap<String, AttributeValue>;
 
-/// A [`ConnectionRepository`] in one table.
+/// A [`ConnectionRepository`](functions_domain::ports::ConnectionRepository) in one table.
 #[derive(Clone, Debug)]
 pub struct DynamoDb {
     client: Client,
@@ -51,7 +59,7 @@ impl DynamoDb {
     }
 }
 
-impl ConnectionRepository for DynamoDb {
+impl RememberConnection for DynamoDb {
     async fn put(&self, connection: &Connection) -> Result<(), PortError> {
         let request = self
             .client
@@ -64,28 +72,121 @@ impl ConnectionRepository for DynamoDb {
             .map_err(|error| PortError::new("put the connection", error))?;
         Ok(())
     }
+}
 
-    async fn remove(&self, id: &ConnectionId) -> Result<(), PortError> {
+impl ForgetConnection for DynamoDb {
+    async fn remove(&self, id: &ConnectionId) -> Result<Option<Connection>, PortError> {
         let (name, value) = Self::key(id);
-        let request = self.client.delete_item().table_name(&self.table).key(name, value);
-        request
+        let output = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key(name, value)
+            .return_values(ReturnValue::AllOld)
             .send()
             .await
             .map_err(|error| PortError::new("delete the connection", error))?;
-        Ok(())
+        Ok(output.attributes.as_ref().and_then(from_item))
     }
+}
 
-    async fn find(&self, id: &ConnectionId) -> Result<Option<Connection>, PortError> {
+/// What an update came to.
+enum Updated {
+    /// Done; the item as the request asked for it.
+    Done(Option<Item>),
+    /// The condition does not hold; the item, if there is one.
+    Refused(Option<Item>),
+}
+
+impl DynamoDb {
+    fn update(&self, id: &ConnectionId) -> UpdateItemFluentBuilder {
         let (name, value) = Self::key(id);
-        let request = self.client.get_item().table_name(&self.table).key(name, value);
-        let output = request
-            .send()
-            .await
-            .map_err(|error| PortError::new("get the connection", error))?;
-        Ok(output.item.as_ref().and_then(from_item))
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .key(name, value)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
+}
 
-    async fn in_room(&self, room: &Room, after: Option<&ConnectionId>) -> Result<Page, PortError> {
+async fn settle(request: UpdateItemFluentBuilder, operation: &str) -> Result<Updated, PortError> {
+    match request.send().await {
+        Ok(output) => Ok(Updated::Done(output.attributes)),
+        Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+            match error.into_err() {
+                UpdateItemError::ConditionalCheckFailedException(refusal) => Ok(Updated::Refused(refusal.item)),
+                other => Err(PortError::new(operation, other)),
+            }
+        }
+        Err(error) => Err(PortError::new(operation, error)),
+    }
+}
+
+/// The count is part of the row, so that one write both counts and tells the caller's room; most of its cost (a unit for
+/// the row and one for the index) replaces the read that would be needed without it.
+impl CountAction for DynamoDb {
+    async fn count(&self, id: &ConnectionId, window: u64, most: u64) -> Result<Counted, PortError> {
+        const OPERATION: &str = "count an action of the connection";
+        let number = |value: u64| AttributeValue::N(value.to_string());
+        for _ in 0..COUNT_ATTEMPTS_MAX {
+            let once_more = self
+                .update(id)
+                .update_expression("ADD rateCount :one")
+                .condition_expression("rateWindow >= :window AND rateCount < :most")
+                .expression_attribute_values(":one", number(1))
+                .expression_attribute_values(":window", number(window))
+                .expression_attribute_values(":most", number(most))
+                .return_values(ReturnValue::AllNew);
+            match settle(once_more, OPERATION).await? {
+                Updated::Done(item) => return Ok(counted(item.as_ref())),
+                Updated::Refused(None) => return Ok(Counted::Unknown),
+                Updated::Refused(Some(item)) if seconds(&item, "rateWindow").is_some_and(|known| known >= window) => {
+                    return Ok(Counted::Exceeded);
+                }
+                Updated::Refused(Some(_)) => {}
+            }
+            let first = self
+                .update(id)
+                .update_expression("SET rateWindow = :window, rateCount = :one")
+                .condition_expression(
+                    "attribute_exists(connectionId) AND (attribute_not_exists(rateWindow) OR rateWindow < :window)",
+                )
+                .expression_attribute_values(":one", number(1))
+                .expression_attribute_values(":window", number(window))
+                .return_values(ReturnValue::AllNew);
+            match settle(first, OPERATION).await? {
+                Updated::Done(item) => return Ok(counted(item.as_ref())),
+                Updated::Refused(None) => return Ok(Counted::Unknown),
+                Updated::Refused(Some(_)) => {}
+            }
+        }
+        // Only a client that sends much at once races with itself so long.
+        Ok(Counted::Exceeded)
+    }
+}
+
+fn counted(item: Option<&Item>) -> Counted {
+    item.and_then(from_item).map_or(Counted::Unknown, Counted::Within)
+}
+
+impl MoveConnection for DynamoDb {
+    async fn move_to(&self, id: &ConnectionId, room: &Room) -> Result<Option<Connection>, PortError> {
+        let request = self
+            .update(id)
+            .update_expression("SET #room = :room")
+            .condition_expression("attribute_exists(connectionId)")
+            .expression_attribute_names("#room", "room")
+            .expression_attribute_values(":room", AttributeValue::S(room.to_string()))
+            .return_values(ReturnValue::AllOld);
+        Ok(match settle(request, "move the connection").await? {
+            Updated::Done(item) => item.as_ref().and_then(from_item),
+            Updated::Refused(_) => None,
+        })
+    }
+}
+
+impl ListRoom for DynamoDb {
+    async fn in_room(&self, room: &Room, after: Option<&ConnectionId>, most: Option<usize>) -> Result<Page, PortError> {
         let room_value = || AttributeValue::S(room.to_string());
         let start = after.map(|id| Item::from([("room".to_owned(), room_value()), owned(Self::key(id))]));
         let output = self
@@ -97,6 +198,7 @@ impl ConnectionRepository for DynamoDb {
             .expression_attribute_names("#room", "room")
             .expression_attribute_values(":room", room_value())
             .set_exclusive_start_key(start)
+            .set_limit(most.map(|most| i32::try_from(most).unwrap_or(i32::MAX)))
             .send()
             .await
             .map_err(|error| PortError::new(format!("query the connections of room {room}"), error))?;
@@ -149,7 +251,7 @@ fn from_item(item: &Item) -> Option<Connection> {
 }
 
 fn parse(item: &Item) -> Option<Connection> {
-    let number = |name| item.get(name)?.as_n().ok()?.parse().ok();
+    let number = |name| seconds(item, name);
     let roles = match item.get("roles") {
         Some(roles) => roles
             .as_l()
@@ -174,6 +276,10 @@ fn parse(item: &Item) -> Option<Connection> {
         connected_at: number("connectedAt")?,
         expires_at: number("expiresAt")?,
     })
+}
+
+fn seconds(item: &Item, name: &str) -> Option<u64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {

@@ -1,13 +1,13 @@
 //! Tokens, verified with the key in an SSM parameter.
 //!
-//! The key is read once per execution environment and again after ten minutes, so that a rotation needs no
-//! deployment. It is never logged.
+//! The keys are read once per execution environment, again after ten minutes, and as soon as a token names a key that
+//! is not among them, so that a rotation needs no deployment and no waiting. They are never logged.
 
 use std::time::Duration;
 
 use functions_domain::ports::{PortError, TokenError, TokenVerifier};
 use functions_domain::{Identity, Session};
-use functions_token::{Expected, Key, Keys};
+use functions_token::{Expected, Keys, Refusal};
 use infra_sigv4::{CallError, Client};
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -15,6 +15,10 @@ use tokio::time::{Instant, sleep};
 
 /// How long a key is used without looking again.
 const KEY_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+/// A token with an unknown `kid` has the keys read again at most so often: anybody can make up such tokens, and Parameter
+/// Store answers 40 calls a second.
+const REREAD_PAUSE: Duration = Duration::from_secs(5);
 
 /// Reading may be repeated without harm; a connecting client is waiting.
 const ATTEMPTS_MAX: u32 = 3;
@@ -41,18 +45,19 @@ impl ParameterStoreTokens {
         }
     }
 
-    async fn keys(&self) -> Result<Keys, PortError> {
+    /// Returns the keys, read within `lifetime`.
+    async fn keys(&self, lifetime: Duration) -> Result<Keys, PortError> {
         // Held while SSM answers. A function handles one event at a time, so nobody waits for it.
         let mut cached = self.cached.lock().await;
         let known = match cached.take() {
-            Some((read_at, keys)) if read_at.elapsed() < KEY_LIFETIME => {
+            Some((read_at, keys)) if read_at.elapsed() < lifetime => {
                 *cached = Some((read_at, keys.clone()));
                 return Ok(keys);
             }
             known => known.map(|(_, keys)| keys),
         };
         let keys = match (self.read().await, known) {
-            (Ok(key), _) => Keys::new(key),
+            (Ok(keys), _) => keys,
             // A known key is better than none; another attempt follows after the same time.
             (Err(error), Some(keys)) => {
                 tracing::warn!(error = crate::runtime::chain(&error), "kept the known token key");
@@ -64,7 +69,7 @@ impl ParameterStoreTokens {
         Ok(keys)
     }
 
-    async fn read(&self) -> Result<Key, PortError> {
+    async fn read(&self) -> Result<Keys, PortError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
             PortError::new(format!("read the token key in parameter {}", self.parameter), source)
         };
@@ -85,7 +90,7 @@ impl ParameterStoreTokens {
         let value = output["Parameter"]["Value"]
             .as_str()
             .ok_or_else(|| failed("answer without a value".into()))?;
-        Key::parse(value).map_err(|error| failed(error.into()))
+        Keys::parse(value).map_err(|error| failed(error.into()))
     }
 }
 
@@ -100,15 +105,21 @@ fn may_pass(error: &CallError) -> bool {
 
 impl TokenVerifier for ParameterStoreTokens {
     async fn verify(&self, token: &str, now_seconds: u64) -> Result<Session, TokenError> {
-        let keys = self.keys().await.map_err(TokenError::Unavailable)?;
         let expected = Expected {
             issuer: &self.audience,
             audience: &self.audience,
         };
-        let claims =
-            functions_token::verify(&keys, token, expected, now_seconds).map_err(|refusal| TokenError::Refused {
-                reason: refusal.to_string(),
-            })?;
+        let mut result = Err(Refusal::UnknownKey);
+        for lifetime in [KEY_LIFETIME, REREAD_PAUSE] {
+            let keys = self.keys(lifetime).await.map_err(TokenError::Unavailable)?;
+            result = functions_token::verify(&keys, token, expected, now_seconds);
+            if result != Err(Refusal::UnknownKey) {
+                break;
+            }
+        }
+        let claims = result.map_err(|refusal| TokenError::Refused {
+            reason: refusal.to_string(),
+        })?;
         let user = Identity {
             sub: claims.sub,
             name: claims.name,

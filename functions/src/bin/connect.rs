@@ -8,8 +8,7 @@ use functions_domain::Connect;
 async fn main() -> Result<(), runtime::StartError> {
     let environment = runtime::start();
     let connect = Connect {
-        connections: Aws::new(&environment)?.connections()?,
-        clock: SystemClock,
+        presence: Aws::new(&environment)?.presence(SystemClock)?,
     };
     runtime::serve(|event| handlers::connect(&connect, event)).await
 }

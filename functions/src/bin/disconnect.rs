@@ -1,6 +1,6 @@
 //! The route `$disconnect`; see [`functions::handlers::disconnect`].
 
-use functions::adapters::Aws;
+use functions::adapters::{Aws, SystemClock};
 use functions::{handlers, runtime};
 use functions_domain::Disconnect;
 
@@ -8,7 +8,7 @@ use functions_domain::Disconnect;
 async fn main() -> Result<(), runtime::StartError> {
     let environment = runtime::start();
     let disconnect = Disconnect {
-        connections: Aws::new(&environment)?.connections()?,
+        presence: Aws::new(&environment)?.presence(SystemClock)?,
     };
     runtime::serve(|event| handlers::disconnect(&disconnect, event)).await
 }

@@ -2,7 +2,7 @@
 
 use functions::adapters::{Aws, RandomIds, SystemClock};
 use functions::{frames, handlers, runtime};
-use functions_domain::{Broadcast, SendMessage};
+use functions_domain::{Action, Broadcast, SendMessage};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
@@ -15,6 +15,7 @@ async fn main() -> Result<(), runtime::StartError> {
     };
     let send_message = SendMessage {
         broadcast,
+        action: Action::SendMessage,
         ids: RandomIds,
         encode: frames::message,
     };

@@ -1,21 +1,23 @@
 //! The route `$connect`: remembers the connection before its handshake is answered.
 
-use functions_domain::ports::{Clock, ConnectionRepository};
+use functions_domain::ports::{Clock, ForgetConnection, ListRoom, RememberConnection, SendFrame};
 use functions_domain::{Connect, Room};
 
-use super::{Response, ResponseHeaders};
+use super::{Response, ResponseHeaders, log_presence};
 use crate::events::{SUBPROTOCOL, WebSocketEvent};
 use crate::runtime::Failure;
 
-/// Puts the client into the room of `?room=`, or the lobby. Answers 400 to a bad room's name.
+/// Puts the client into the room of `?room=`, or the lobby, and tells those who are there. Answers 400 to a bad room's name.
 ///
 /// # Errors
 ///
 /// [`Failure::Port`] when the connection cannot be remembered.
-pub async fn connect<R: ConnectionRepository, C: Clock>(
-    connect: &Connect<R, C>,
-    event: WebSocketEvent,
-) -> Result<Response, Failure> {
+pub async fn connect<R, G, C>(connect: &Connect<R, G, C>, event: WebSocketEvent) -> Result<Response, Failure>
+where
+    R: RememberConnection + ForgetConnection + ListRoom,
+    G: SendFrame,
+    C: Clock,
+{
     let context = event.request_context;
     let session = match context.session() {
         Ok(session) => session,
@@ -35,7 +37,8 @@ pub async fn connect<R: ConnectionRepository, C: Clock>(
             return Ok(Response::status(400));
         }
     };
-    let connection = connect.execute(context.connection_id, room, session).await?;
+    let (connection, told) = Box::pin(connect.execute(context.connection_id.clone(), room, session)).await?;
+    log_presence(&context, &told);
     tracing::info!(
         route = "$connect",
         connectionId = %connection.id,
@@ -57,21 +60,33 @@ pub async fn connect<R: ConnectionRepository, C: Clock>(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use functions_domain::testing::{FakeClock, FakeConnections};
-    use functions_domain::{Connection, ConnectionId};
+    use functions_domain::testing::{FakeClock, FakeConnections, FakeGateway};
+    use functions_domain::{Broadcast, Connection, Presence};
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::frames;
     use crate::handlers::testing::event;
+
+    fn use_case(connections: &FakeConnections) -> Connect<FakeConnections, FakeGateway, FakeClock> {
+        let broadcast = Broadcast {
+            connections: connections.clone(),
+            gateway: FakeGateway::default(),
+            clock: FakeClock::at_seconds(1_000),
+        };
+        Connect {
+            presence: Presence {
+                broadcast,
+                encode: frames::presence,
+            },
+        }
+    }
 
     async fn run(change: impl FnOnce(&mut Value)) -> (Value, Option<Connection>) {
         let connections = FakeConnections::default();
-        let use_case = Connect {
-            connections: connections.clone(),
-            clock: FakeClock::at_seconds(1_000),
-        };
+        let use_case = use_case(&connections);
         let response = connect(&use_case, event("connect", change)).await.unwrap();
-        let connection = connections.find(&ConnectionId::new("BFaT_fALIAMCKug=")).await.unwrap();
+        let connection = connections.row("BFaT_fALIAMCKug=");
         (serde_json::to_value(response).unwrap(), connection)
     }
 
@@ -117,10 +132,10 @@ mod tests {
     async fn a_client_that_cannot_be_remembered_is_refused() {
         let connections = FakeConnections::default();
         connections.fail();
-        let use_case = Connect {
-            connections,
-            clock: FakeClock::at_seconds(1_000),
-        };
-        assert!(connect(&use_case, event("connect", |_| {})).await.is_err());
+        assert!(
+            connect(&use_case(&connections), event("connect", |_| {}))
+                .await
+                .is_err()
+        );
     }
 }

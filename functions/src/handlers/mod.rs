@@ -2,19 +2,28 @@
 //!
 //! They are generic over the domain's ports; `src/bin` gives them the AWS adapters, tests the ones in memory.
 
+mod admin;
+mod answer;
 mod authorize;
 mod connect;
 mod default;
 mod disconnect;
+mod room;
 mod send_message;
 
+pub use admin::{Admin, admin};
 pub use authorize::authorize;
 pub use connect::connect;
 pub use default::default;
 pub use disconnect::disconnect;
+pub use room::room;
 pub use send_message::send_message;
 
+use functions_domain::BroadcastReport;
 use serde::Serialize;
+
+use crate::events::RequestContext;
+use crate::runtime::chain;
 
 /// What a route's function answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +54,14 @@ impl Response {
             headers: None,
             body: None,
         }
+    }
+}
+
+/// Logs what became of telling a room who came or went, if there is anything to say.
+fn log_presence(context: &RequestContext, report: &BroadcastReport) {
+    if let Some(error) = &report.first_failure {
+        let (route, connection) = (&context.route_key, &context.connection_id);
+        tracing::warn!(route, connectionId = %connection, error = chain(error), "not everybody was told");
     }
 }
 

@@ -1,22 +1,16 @@
 //! The route `sendMessage`: brings a message to the others in the room.
 
-use functions_domain::ports::{Clock, ConnectionRepository, Delivery, MessageGateway, MessageIds, PortError};
+use functions_domain::ports::{Clock, CloseConnection, CountAction, ForgetConnection, ListRoom, MessageIds, SendFrame};
 use functions_domain::{ConnectionId, FRAME_BYTES_MAX, SendMessage, SendMessageError, Sending, Sent};
 
 use super::Response;
+use super::answer::{Trouble, answer};
 use crate::events::{RequestContext, WebSocketEvent};
 use crate::frames::{self, ErrorCode, Rejection};
 use crate::runtime::{Failure, chain};
 
-/// Why there is nothing to acknowledge.
-enum Trouble {
-    /// The client's doing; it is told.
-    Rejected(Rejection),
-    /// Ours; API Gateway tells the client that there was an internal error.
-    Failed(Failure),
-}
-
-/// Sends the message, and the sender an acknowledgement if it wants one, or an error frame. The connection stays.
+/// Sends the message, and the sender an acknowledgement if it wants one, or an error frame. The connection stays, except
+/// after errors that say so.
 ///
 /// # Errors
 ///
@@ -26,82 +20,50 @@ pub async fn send_message<R, G, C, I>(
     event: WebSocketEvent,
 ) -> Result<Response, Failure>
 where
-    R: ConnectionRepository,
-    G: MessageGateway,
+    R: CountAction + ListRoom + ForgetConnection,
+    G: SendFrame + CloseConnection,
     C: Clock,
     I: MessageIds,
 {
-    let gateway = &use_case.broadcast.gateway;
-    let sender = &event.request_context.connection_id;
-    match send(
-        use_case,
-        &event.request_context,
-        event.body.as_deref().unwrap_or_default(),
-    )
-    .await
-    {
-        Ok(None) => {}
-        Ok(Some(ack)) => reply(gateway, sender, &ack).await?,
-        Err(Trouble::Rejected(rejection)) => {
-            let code = rejection.code.as_str();
-            tracing::info!(route = "sendMessage", connectionId = %sender, code, "rejected");
-            reply(gateway, sender, &frames::error(&rejection)).await?;
-        }
-        Err(Trouble::Failed(failure)) => return Err(failure),
-    }
-    Ok(Response::status(200))
+    let context = &event.request_context;
+    let outcome = send(use_case, context, event.body.as_deref().unwrap_or_default()).await;
+    answer(&use_case.broadcast.gateway, context, outcome).await
 }
 
 /// Returns the acknowledgement that the client wants, if it wants one.
-async fn send<R, G, C, I>(
+pub(super) async fn send<R, G, C, I>(
     use_case: &SendMessage<R, G, C, I>,
     context: &RequestContext,
     body: &str,
 ) -> Result<Option<String>, Trouble>
 where
-    R: ConnectionRepository,
-    G: MessageGateway,
+    R: CountAction + ListRoom + ForgetConnection,
+    G: SendFrame,
     C: Clock,
     I: MessageIds,
 {
-    let frame = frames::send_message(body).map_err(Trouble::Rejected)?;
+    let frame = frames::send_message(body)?;
     let reject = |code, message: String| Trouble::Rejected(Rejection::new(code, message, frame.id.clone()));
-    // A client without identity did not come through our authorizer; to it, it is the same as one that has expired.
-    let session = context
-        .session()
-        .map_err(|reason| reject(ErrorCode::TokenExpired, reason.to_string()))?;
     let sending = Sending {
-        sender: context.connection_id.clone(),
-        session,
+        sender: context.caller().map_err(|_| Trouble::no_identity(frame.id.clone()))?,
         room: frame.room,
         data: frame.data,
     };
     let sent = Box::pin(use_case.execute(sending)).await.map_err(|error| match error {
-        SendMessageError::TokenExpired => reject(
-            ErrorCode::TokenExpired,
-            "token has expired; connect again with a new one".to_owned(),
-        ),
+        SendMessageError::Refused(refusal) => Trouble::refused(refusal, frame.id.clone()),
         SendMessageError::Empty => reject(ErrorCode::BadData, "`data` is empty".to_owned()),
+        SendMessageError::ControlCharacters => reject(
+            ErrorCode::BadData,
+            "`data` has control characters other than line ends and tabs".to_owned(),
+        ),
         SendMessageError::TooLarge => reject(
             ErrorCode::DataTooLarge,
             format!("`data` does not fit into a frame of {FRAME_BYTES_MAX} bytes"),
         ),
-        SendMessageError::Unavailable(error) => Trouble::Failed(Failure::Port(error)),
+        SendMessageError::Unavailable(error) => error.into(),
     })?;
     log(&context.connection_id, &sent);
     Ok(frame.ack.then(|| frames::ack(frame.id.as_deref(), &sent.id)))
-}
-
-/// Sends a frame to the client that caused the event. If it cannot take the frame, nothing is lost but an answer.
-///
-/// The route has no route response: most messages are answered by nothing at all, and what API Gateway would send for a
-/// response without a body is not documented.
-async fn reply(gateway: &impl MessageGateway, to: &ConnectionId, frame: &str) -> Result<(), PortError> {
-    match gateway.send(to, frame).await? {
-        Delivery::Delivered => {}
-        Delivery::Gone | Delivery::Slow => tracing::info!(connectionId = %to, "the client did not take the answer"),
-    }
-    Ok(())
 }
 
 fn log(sender: &ConnectionId, sent: &Sent) {
@@ -126,8 +88,8 @@ fn log(sender: &ConnectionId, sent: &Sent) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use functions_domain::Broadcast;
     use functions_domain::testing::{FakeClock, FakeConnections, FakeGateway, FakeIds, connection};
+    use functions_domain::{Action, Broadcast};
     use serde_json::{Value, json};
 
     use super::*;
@@ -158,6 +120,7 @@ mod tests {
             };
             let use_case = SendMessage {
                 broadcast,
+                action: Action::SendMessage,
                 ids: FakeIds::default(),
                 encode: frames::message,
             };
@@ -224,12 +187,16 @@ mod tests {
             (json!({"data": 5}), "bad_data"),
             (json!({"data": "x", "room": "a b"}), "bad_room"),
             (json!({"data": "x".repeat(FRAME_BYTES_MAX)}), "data_too_large"),
+            (json!({"data": "x".repeat(FRAME_BYTES_MAX - 100)}), "data_too_large"),
+            (json!({"data": "\u{1b}[2J"}), "bad_data"),
+            (json!({"data": "x", "colour": "red"}), "bad_field"),
             (json!(["x"]), "bad_json"),
         ] {
             let scene = Scene::new();
             scene.say(frame).await;
             assert_eq!(scene.gateway.receivers(), [SENDER], "{code}");
             assert_eq!(scene.frames(SENDER)[0]["code"], code);
+            assert_eq!(scene.gateway.closed(), [""; 0], "{code}");
         }
     }
 
@@ -243,6 +210,7 @@ mod tests {
                 .unwrap();
             assert_eq!(scene.gateway.receivers(), [SENDER]);
             assert_eq!(scene.frames(SENDER)[0]["code"], "token_expired");
+            assert_eq!(scene.gateway.closed(), [SENDER]);
         }
     }
 

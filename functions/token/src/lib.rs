@@ -4,7 +4,7 @@
 //! signatures never appear in errors or `Debug` output. The rules follow RFC 8725 (JWT best current practices): one
 //! algorithm, fixed here; a key at least as long as the hash; `kid` is only ever looked up in [`Keys`].
 //!
-//! The key is shared through one SSM parameter (a SecureString); [`Key::parse`] defines its format.
+//! The key is shared through one SSM parameter (a SecureString); [`Keys::parse`] defines its format.
 
 mod hs256;
 mod key;
@@ -15,7 +15,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-pub use crate::key::{CURRENT_KEY_ID, KEY_BYTES_MIN, Key, KeyError, Keys};
+pub use crate::key::{CURRENT_KEY_ID, KEY_BYTES_MIN, Key, KeyError, Keys, rotate};
 
 /// Clocks of the minting and the verifying machine may differ by this many seconds.
 pub const LEEWAY_SECONDS: u64 = 5;
@@ -128,10 +128,15 @@ pub fn verify(keys: &Keys, token: &str, expected: Expected<'_>, now: u64) -> Res
     if token.len() > TOKEN_BYTES_MAX {
         return Err(Refusal::TooLarge { bytes: token.len() });
     }
-    let key = keys
-        .find(checked_header(token)?.kid.as_deref())
-        .ok_or(Refusal::UnknownKey)?;
-    let unchecked = signed_claims(token, key)?;
+    let header = checked_header(token)?;
+    let mut result = Err(Refusal::UnknownKey);
+    for key in keys.find(header.kid.as_deref()) {
+        result = signed_claims(token, key);
+        if !matches!(result, Err(Refusal::BadSignature)) {
+            break;
+        }
+    }
+    let unchecked = result?;
     let claims = unchecked.complete()?;
     if claims.iss != expected.issuer {
         return Err(Refusal::WrongIssuer);

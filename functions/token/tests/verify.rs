@@ -4,7 +4,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use functions_token::{CURRENT_KEY_ID, Claims, Expected, Key, KeyError, Keys, Refusal, TOKEN_BYTES_MAX, mint, verify};
+use functions_token::{
+    CURRENT_KEY_ID, Claims, Expected, Key, KeyError, Keys, Refusal, TOKEN_BYTES_MAX, mint, rotate, verify,
+};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -17,7 +19,11 @@ const EXPECTED: Expected<'_> = Expected {
 };
 
 fn key(byte: u8) -> Key {
-    Key::parse(&URL_SAFE_NO_PAD.encode([byte; 48])).unwrap()
+    Key::parse(&key_text(byte)).unwrap()
+}
+
+fn key_text(byte: u8) -> String {
+    URL_SAFE_NO_PAD.encode([byte; 48])
 }
 
 fn claims() -> Claims {
@@ -184,8 +190,71 @@ fn only_a_known_key_counts() {
 
     let previous = mint(&key(8), "previous", &claims());
     assert_eq!(check(&previous), Err(Refusal::UnknownKey));
-    let both = Keys::new(key(7)).and("previous", key(8));
+    let pair = format!(
+        r#"{{"current":{{"kid":"k2","key":"{}"}},"previous":{{"kid":"previous","key":"{}"}}}}"#,
+        key_text(7),
+        key_text(8)
+    );
+    let both = Keys::parse(&pair).unwrap();
     assert_eq!(verify(&both, &previous, EXPECTED, NOW), Ok(claims()));
+    assert_eq!(
+        verify(&both, &mint(&key(7), "previous", &claims()), EXPECTED, NOW),
+        Err(Refusal::BadSignature)
+    );
+}
+
+#[test]
+fn a_rotation_keeps_one_key_back() {
+    let first = key_text(1);
+    let second = rotate(&format!("{first}\n"), "k2", &key_text(2)).unwrap();
+    let third = rotate(&second, "k3", &key_text(3)).unwrap();
+    let values = [first, second, third];
+    let keys: Vec<_> = values.iter().map(|value| Keys::parse(value).unwrap()).collect();
+    for (minter, verifier, counts) in [
+        (0, 0, true),
+        (0, 1, true),
+        (0, 2, false),
+        (1, 0, false),
+        (1, 1, true),
+        (1, 2, true),
+        (2, 1, false),
+        (2, 2, true),
+    ] {
+        let token = keys[minter].mint(&claims());
+        let result = verify(&keys[verifier], &token, EXPECTED, NOW);
+        assert_eq!(result.is_ok(), counts, "{minter} {verifier} {result:?}");
+    }
+    // Minters that give no name are understood all along.
+    let nameless = json!({"sub": "alice", "iss": "chat-dev", "aud": "chat-dev", "exp": NOW + 600});
+    let token = signed(&json!({"alg": "HS256"}), &nameless);
+    let rotated = Keys::parse(&rotate(&key_text(7), "k2", &key_text(2)).unwrap()).unwrap();
+    assert!(verify(&rotated, &token, EXPECTED, NOW).is_ok());
+}
+
+#[test]
+fn what_is_no_pair_of_keys() {
+    let (good, name) = (key_text(1), "k");
+    for (value, error) in [
+        ("{".to_owned(), KeyError::NotKeys),
+        ("{}".to_owned(), KeyError::NotKeys),
+        (
+            json!({"current": {"kid": name, "key": good}, "other": 1}).to_string(),
+            KeyError::NotKeys,
+        ),
+        (
+            json!({"current": {"kid": name, "key": "AAAA"}}).to_string(),
+            KeyError::TooShort { bytes: 3 },
+        ),
+        (
+            json!({"current": {"kid": name, "key": good}, "previous": {"kid": name, "key": good}}).to_string(),
+            KeyError::SameId,
+        ),
+    ] {
+        assert_eq!(Keys::parse(&value).err(), Some(error), "{value}");
+    }
+    assert_eq!(rotate(&good, CURRENT_KEY_ID, &good), Err(KeyError::SameId));
+    assert_eq!(rotate(&good, name, "AAAA"), Err(KeyError::TooShort { bytes: 3 }));
+    assert!(rotate("no key", name, &good).is_err());
 }
 
 #[test]

@@ -24,6 +24,6 @@ mod throttle;
 
 pub use cloud::AwsCloud;
 pub use session::{Session, SessionError, SessionOptions};
-pub use ssm::{SecretText, parameter};
+pub use ssm::{SecretText, parameter, replace_parameter};
 pub use state::{STATE_TABLE, StateTable};
 pub use tail::{Follow, LogEvent, Logs};

@@ -21,6 +21,28 @@ use crate::shape::{
 pub struct SecretText(String);
 
 impl SecretText {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// Returns a new secret: so many random bytes in base64url, which every consumer can keep as text.
+    ///
+    /// # Errors
+    /// When this machine gives no random bytes.
+    pub fn random(length: usize) -> Result<Self, CloudError> {
+        let mut bytes = vec![0; length];
+        getrandom::fill(&mut bytes).map_err(|error| {
+            refused(
+                "ssm:PutParameter",
+                Class::Permanent,
+                format!("this machine gives no random bytes: {error}"),
+            )
+        })?;
+        Ok(Self(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
     /// Returns the secret, to be used and not to be shown.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -50,6 +72,15 @@ pub async fn parameter(session: &Session, name: &str) -> Result<SecretText, Clou
             format!("the answer has no value of {name}"),
         )),
     }
+}
+
+/// Replaces the value of a parameter that exists, whose type stays. Deployments never do that.
+///
+/// # Errors
+/// When it may not be written.
+pub async fn replace_parameter(session: &Session, name: &str, value: &SecretText) -> Result<(), CloudError> {
+    let input = json!({"Name": name, "Type": "SecureString", "Value": value.expose(), "Overwrite": true});
+    session.ssm("PutParameter", &input).await.map(drop)
 }
 
 /// Reads a parameter, not its value: that stays encrypted and is dropped.
@@ -94,7 +125,7 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
             let input = json!({
                 "Name": name,
                 "Type": required(desired, "Type")?,
-                "Value": generated(desired)?,
+                "Value": generated(desired)?.expose(),
                 "Overwrite": false,
                 "Tags": tag_list(&declared_tags(&desired.properties)),
             });
@@ -120,22 +151,14 @@ pub(crate) async fn delete(session: &Session, name: &str) -> Result<(), CloudErr
     gone(session.ssm("DeleteParameter", &json!({"Name": name})).await)
 }
 
-/// Returns random bytes in base64url, which every consumer can keep as text.
-fn generated(desired: &Desired) -> Result<String, CloudError> {
+/// Returns the first value of a parameter.
+fn generated(desired: &Desired) -> Result<SecretText, CloudError> {
     let length = integer(&desired.properties, "GeneratedBytes")
         .and_then(|length| usize::try_from(length).ok())
         // 4,096 characters are the most that a standard parameter holds.
         .filter(|length| (16..=3_072).contains(length))
         .ok_or_else(|| incomplete(desired, "GeneratedBytes"))?;
-    let mut bytes = vec![0; length];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        refused(
-            "ssm:PutParameter",
-            Class::Permanent,
-            format!("this machine gives no random bytes: {error}"),
-        )
-    })?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    SecretText::random(length)
 }
 
 async fn tags(session: &Session, name: &str) -> Result<Tags, CloudError> {
@@ -180,6 +203,7 @@ mod tests {
             package: None,
         };
         let (one, two) = (generated(&desired).unwrap(), generated(&desired).unwrap());
+        let (one, two) = (one.expose(), two.expose());
         assert_eq!(one.len(), 64);
         assert_ne!(one, two);
         assert!(one.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));

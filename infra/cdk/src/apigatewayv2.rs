@@ -78,11 +78,21 @@ impl WebSocketApi {
 
     /// Lets a function post to connections of this API.
     pub fn grant_post_to_connections(&self, function: &Function) {
+        self.grant_connections(function, "PostTo", "POST");
+    }
+
+    /// Lets a function end connections of this API.
+    pub fn grant_disconnect(&self, function: &Function) {
+        self.grant_connections(function, "Disconnect", "DELETE");
+    }
+
+    fn grant_connections(&self, function: &Function, verb: &str, method: &str) {
+        let path = format!("/{method}/@connections/*");
         let arn = execute_api_arn(
             &api_id(&self.name),
-            vec!["/".into(), self.stage_name(), "/POST/@connections/*".into()],
+            vec!["/".into(), self.stage_name(), path.as_str().into()],
         );
-        let sid = format!("PostTo{}", api_id(&self.name));
+        let sid = format!("{verb}{}", api_id(&self.name));
         function.allow(Statement::allow(sid, ["execute-api:ManageConnections"], [arn]));
     }
 

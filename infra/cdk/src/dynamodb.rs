@@ -145,6 +145,15 @@ impl TableRef {
         ));
     }
 
+    /// Lets a function update single items.
+    pub fn grant_update(&self, function: &Function) {
+        function.allow(Statement::allow(
+            format!("Update{}", self.id),
+            ["dynamodb:UpdateItem"],
+            [self.arn()],
+        ));
+    }
+
     /// Lets a function get single items.
     pub fn grant_get(&self, function: &Function) {
         function.allow(Statement::allow(

@@ -14,7 +14,7 @@ use infra_aws::Session;
 use tokio::sync::watch as latest;
 
 use self::watch::{Saved, Watcher};
-use crate::cli::{Dev, Token};
+use crate::cli::{Dev, TokenClaims};
 use crate::commands::{App, deploy, logs, outputs, token};
 use crate::failure::{Exit, Failure};
 use crate::local_cloud::{self, Address, CREDENTIAL, Running};
@@ -216,13 +216,13 @@ impl Development<'_> {
             return Ok(());
         };
         let outputs = outputs::read(&target, &session).await?;
-        let options = Token {
+        let claims = TokenClaims {
             sub: "ada".to_owned(),
             name: Some("Ada".to_owned()),
             roles: Vec::new(),
             expires_in: TOKEN_LIFETIME_S,
         };
-        let token = token::of_stage(&target, &session, &outputs, &options).await?;
+        let token = token::of_stage(&target, &session, &outputs, &claims).await?;
         if self.app.wants_json() {
             let mut json = outputs.json();
             json["endpoint"] = self.address.endpoint.as_str().into();

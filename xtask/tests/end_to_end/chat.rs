@@ -183,7 +183,19 @@ async fn the_api_answers_as_the_aws_cli_asks() {
         .map(|route| route["routeKey"].as_str().unwrap())
         .collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["$connect", "$default", "$disconnect", "sendMessage"]);
+    assert_eq!(
+        keys,
+        [
+            "$connect",
+            "$default",
+            "$disconnect",
+            "announce",
+            "join",
+            "kick",
+            "sendMessage",
+            "who"
+        ]
+    );
     let function = outputs["functions"]["send-message"].as_str().unwrap();
     let (status, configuration) = cloud
         .rest(

@@ -39,7 +39,7 @@ async fn from_nothing_to_nothing() {
             "webUrl"
         ]
     );
-    assert_eq!(first["outputs"]["functions"].as_object().unwrap().len(), 5);
+    assert_eq!(first["outputs"]["functions"].as_object().unwrap().len(), 7);
     assert_eq!(cloud.run(&["outputs", "--output", "json"]).json(), first["outputs"]);
 
     let inventory = cloud.inventory().await;

@@ -6,4 +6,7 @@
 mod bad_input;
 mod chat;
 mod deploy;
+mod limits;
+mod rooms;
 mod support;
+mod tokens;

@@ -305,8 +305,35 @@ impl Client {
         self.socket.send(Message::text(text.to_string())).await.unwrap();
     }
 
-    /// Returns the next text frame.
+    /// Returns the next text frame that is not about who comes and goes.
     pub(crate) async fn receive(&mut self) -> Json {
+        loop {
+            let frame = self.receive_any().await;
+            if frame["type"] != "presence" {
+                return frame;
+            }
+        }
+    }
+
+    /// Sends a frame and returns the answer to it.
+    pub(crate) async fn ask(&mut self, frame: Json) -> Json {
+        self.send(frame).await;
+        self.receive().await
+    }
+
+    /// Returns once the other side has ended the connection and nothing more came.
+    pub(crate) async fn ended(&mut self) {
+        let frame = tokio::time::timeout(PATIENCE, self.socket.next())
+            .await
+            .expect("the end comes in time");
+        match frame {
+            None | Some(Ok(Message::Close(_)) | Err(_)) => {}
+            Some(Ok(other)) => panic!("{other:?}"),
+        }
+    }
+
+    /// Returns the next text frame.
+    pub(crate) async fn receive_any(&mut self) -> Json {
         let frame = tokio::time::timeout(PATIENCE, self.socket.next())
             .await
             .expect("a frame comes in time");
