@@ -87,7 +87,10 @@ async fn a_changed_setting_changes_only_what_it_sets() {
     });
     assert_eq!(
         world.planned(&graph).await,
-        set(&[("AuthorizeFunction", Action::Update)])
+        set(&[
+            ("AuthorizeFunction", Action::Update),
+            ("AuthorizeAlias", Action::Update)
+        ])
     );
 }
 
@@ -103,13 +106,14 @@ async fn an_added_route_makes_its_resources_and_a_new_deployment() {
     });
     let expected = set(&[
         ("OnWhoFunction", Action::Create),
+        ("OnWhoAlias", Action::Create),
         ("OnWhoLogs", Action::Create),
         ("OnWhoPolicy", Action::Create),
         ("OnWhoRole", Action::Create),
         ("ChatOnWhoIntegration", Action::Create),
         ("ChatWhoRoute", Action::Create),
         ("ChatWhoRouteResponse", Action::Create),
-        ("ChatWhoPermission", Action::Create),
+        ("ChatWhoLivePermission", Action::Create),
         ("ChatDeployment", Action::Replace),
         ("ChatDeployment", Action::Delete),
         ("ChatStage", Action::Update),
@@ -151,7 +155,7 @@ async fn a_removed_route_leaves_before_the_new_snapshot_and_its_function_after_e
             .any(|call| call.contains("Permission") || call.contains("RouteResponse")),
         "{calls:?}"
     );
-    assert_eq!(world.cloud.things().len(), count - 8);
+    assert_eq!(world.cloud.things().len(), count - 9);
     assert_eq!(world.planned(&graph).await, set(&[]));
 }
 
@@ -241,7 +245,7 @@ async fn drift_is_seen_and_undone() {
         .await
         .unwrap()
         .plan;
-    assert_eq!(plan.steps.len(), 1);
+    assert_eq!(plan.steps.len(), 2);
     assert!(plan.steps[0].changes[0].drift);
     assert_eq!(plan.steps[0].reason, "changed outside of this stack");
     world.deploy(&graph).await;

@@ -232,14 +232,19 @@ impl Cloud for &'static MemoryCloud {
         // Children go with their parent.
         let parent = match target.kind {
             Kind::Api => Some(("ApiId", format!("{physical}.ApiId"))),
-            Kind::Function => Some(("FunctionName", physical.clone())),
+            Kind::Function | Kind::Alias => Some(("FunctionName", physical.clone())),
             Kind::Route => Some(("RouteId", format!("{physical}.RouteId"))),
             _ => None,
         };
         if let (Some((property, value)), Some(_)) = (parent, deleted) {
             state.things.retain(|thing| {
                 thing.kind == target.kind
-                    || thing.live.properties.get(property).and_then(|found| found.as_str()) != Some(&value)
+                    || !thing
+                        .live
+                        .properties
+                        .get(property)
+                        .and_then(|found| found.as_str())
+                        .is_some_and(|found| found == value || found.split(':').next() == Some(&value))
             });
         }
         after.map_or(Ok(()), Err)
