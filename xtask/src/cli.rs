@@ -104,6 +104,14 @@ pub(crate) enum Command {
                       \"physicalId\"}], \"unchanged\": [ID…], \"outputs\": {…}}."
     )]
     Diff(Diff),
+    /// Send callers back to the code from before the last deployment, within seconds
+    #[command(
+        after_help = "Every function that the last deployment changed is called in its earlier version again: code, settings and \
+                      environment, nothing else of the stack. Nothing is built. The way back leads one deployment far: a \
+                      second rollback is refused. The next deployment goes forward again, to what is declared then.\n\n\
+                      With --output json, stdout is that of `deploy`, with \"rolledBack\": [{\"id\", \"from\", \"to\"}]."
+    )]
+    Rollback,
     /// Delete a stage; says what is kept
     #[command(after_help = "Examples:\n  cargo xtask destroy\n  cargo xtask destroy --stage local --yes")]
     Destroy,

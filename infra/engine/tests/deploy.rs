@@ -66,7 +66,7 @@ async fn a_step_never_begins_before_what_it_needs_is_done() {
 }
 
 #[tokio::test]
-async fn changed_code_changes_only_its_function() {
+async fn changed_code_changes_only_its_function_and_moves_its_alias() {
     let world = World::new();
     let graph = chat(&Options::default());
     world.deploy(&graph).await;
@@ -74,7 +74,10 @@ async fn changed_code_changes_only_its_function() {
     let mut code = packages(&graph, "1");
     code.get_mut("on-connect").unwrap().sha256 = "new".to_owned();
     world.deploy_code(&graph, &code).await;
-    assert_eq!(world.take_calls(), ["update OnConnectFunction"]);
+    assert_eq!(
+        world.take_calls(),
+        ["update OnConnectFunction", "update OnConnectAlias"]
+    );
 }
 
 #[tokio::test]
