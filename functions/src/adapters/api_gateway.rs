@@ -18,6 +18,7 @@ use functions_domain::ports::{CloseConnection, Closing, Delivery, PortError, Sen
 pub(crate) use self::post::EndpointError;
 use self::post::{PostError, Poster};
 use super::Aws;
+use super::aws::ATTEMPT_TIMEOUT;
 
 /// For broken connections and server errors. A frame that arrives twice has the same message id.
 const ATTEMPTS_MAX: u32 = 2;
@@ -52,6 +53,7 @@ impl ApiGateway {
             aws.credentials.clone(),
             aws.region.clone(),
             management_endpoint,
+            ATTEMPT_TIMEOUT,
         )?;
         Ok(Self {
             client: Client::from_conf(config),
@@ -87,7 +89,7 @@ impl SendFrame for ApiGateway {
 fn may_pass(error: &PostError) -> bool {
     match error {
         PostError::Status { status, .. } => *status >= 500,
-        PostError::Connection(_) | PostError::Timeout => true,
+        PostError::Connection(_) | PostError::Timeout { .. } => true,
         PostError::Id(_) | PostError::Request(_) => false,
     }
 }

@@ -5,7 +5,7 @@
 //! two side by side.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
@@ -21,7 +21,6 @@ use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 
 use super::signature::{Signer, digest};
-use crate::adapters::aws::ATTEMPT_TIMEOUT;
 
 /// More than any error of API Gateway has.
 const ERROR_BYTES_MAX: usize = 4096;
@@ -40,6 +39,8 @@ pub(super) struct Poster {
     canonical_prefix: String,
     session_token: Option<HeaderValue>,
     signer: Signer,
+    /// Of one post.
+    timeout: Duration,
     /// The last frame: a broadcast sends the same one to everybody.
     payload: Mutex<Payload>,
 }
@@ -65,8 +66,11 @@ pub(super) enum PostError {
         message: String,
     },
     /// There was no answer in time.
-    #[error("no answer within {} s", ATTEMPT_TIMEOUT.as_secs())]
-    Timeout,
+    #[error("no answer within {} s", within.as_secs_f32())]
+    Timeout {
+        /// The time that it had.
+        within: Duration,
+    },
     /// There was no answer.
     #[error("no answer")]
     Connection(#[source] ConnectorError),
@@ -103,6 +107,7 @@ impl Poster {
         credentials: Credentials,
         region: String,
         endpoint: &str,
+        timeout: Duration,
     ) -> Result<Self, EndpointError> {
         let uri: Uri = endpoint.parse()?;
         let (Some(scheme), Some(authority), None) = (uri.scheme(), uri.authority(), uri.query()) else {
@@ -131,6 +136,7 @@ impl Poster {
             connector,
             prefix,
             canonical_prefix,
+            timeout,
             payload: Mutex::new(Payload::of("")),
         })
     }
@@ -149,9 +155,9 @@ impl Poster {
             }
             Err(refusal(response).await)
         };
-        match timeout(ATTEMPT_TIMEOUT, exchange).await {
+        match timeout(self.timeout, exchange).await {
             Ok(result) => result,
-            Err(_) => Err(PostError::Timeout),
+            Err(_) => Err(PostError::Timeout { within: self.timeout }),
         }
     }
 
@@ -217,5 +223,72 @@ async fn refusal(response: HttpResponse) -> PostError {
         status,
         code,
         message: String::from_utf8_lossy(&body).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use aws_smithy_http_client::Connector;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn poster(endpoint: &str, token: Option<&str>) -> Result<Poster, EndpointError> {
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", token.map(str::to_owned), None, "test");
+        let connector = SharedHttpConnector::new(Connector::builder().build_http());
+        let timeout = Duration::from_millis(50);
+        Poster::new(connector, credentials, "eu-west-1".to_owned(), endpoint, timeout)
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_never_answers_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let poster = poster(&format!("http://{}/prod", listener.local_addr().unwrap()), None).unwrap();
+        let error = poster.post(&ConnectionId::new("c="), "frame").await.unwrap_err();
+        assert_eq!(error.to_string(), "no answer within 0.05 s");
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_is_not_there_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let poster = poster(&format!("http://{}/prod", listener.local_addr().unwrap()), None).unwrap();
+        drop(listener);
+        let error = poster.post(&ConnectionId::new("c="), "frame").await.unwrap_err();
+        assert!(matches!(error, PostError::Connection(_)), "{error:?}");
+    }
+
+    #[test]
+    fn the_last_frame_is_digested_once() {
+        let poster = poster("https://host/prod", None).unwrap();
+        let first = poster.payload("frame");
+        assert!(Arc::ptr_eq(&first.sha256, &poster.payload("frame").sha256));
+        let other = poster.payload("other");
+        assert_eq!(
+            (&*other.sha256, &other.body[..]),
+            (digest(b"other").as_str(), &b"other"[..])
+        );
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_said_at_the_start() {
+        for wrong in [
+            "",
+            "host/prod",
+            "/prod",
+            "ftp://host/prod",
+            "https://host/prod?x",
+            "https://ho st/",
+        ] {
+            assert!(poster(wrong, None).is_err(), "{wrong}");
+        }
+        assert!(matches!(
+            poster("https://host/prod", Some("a\nb")),
+            Err(EndpointError::Token)
+        ));
+        for good in ["https://host/prod/", "http://127.0.0.1:4566/_aws/execute-api/abc/local"] {
+            assert!(poster(good, Some("token")).is_ok(), "{good}");
+        }
     }
 }
