@@ -100,16 +100,16 @@ impl<R: CountAction + ListRoom, M: ReadHistory, C: Clock> History<R, M, C> {
         if room == own.room {
             self.wait_until_served(&own).await.map_err(HistoryError::Unavailable)?;
         }
+        let now_ms = self.clock.now_ms();
+        // What is older has expired, though it may still be there.
+        let oldest = || MessageId::new(now_ms.saturating_sub(HISTORY_SECONDS * 1_000), 0);
         let after = match &from {
             Place::Last => None,
-            Place::Resume(seen) => Some(MessageId::new(seen.at_ms().saturating_sub(LOOK_BACK_MS), 0)),
-            Place::Cursor(last) => Some(last.clone()),
+            Place::Resume(seen) => Some(MessageId::new(seen.at_ms().saturating_sub(LOOK_BACK_MS), 0).max(oldest())),
+            Place::Cursor(last) => Some(last.clone().max(oldest())),
         };
         let most = most.clamp(1, HISTORY_MESSAGES_MAX);
-        let excerpt = self
-            .messages
-            .read(&room, after.as_ref(), most, self.clock.now_seconds())
-            .await;
+        let excerpt = self.messages.read(&room, after.as_ref(), most, now_ms / 1_000).await;
         let Excerpt { messages, more } = excerpt.map_err(HistoryError::Unavailable)?;
         let last = from == Place::Last;
         Ok(Pages {

@@ -16,6 +16,8 @@ const ATTEMPTS_MAX: u32 = 2;
 
 /// The client left, or its handshake is not finished: `GoneException`.
 const GONE: u16 = 410;
+/// The function's role may not post, or the endpoint is of another API: `ForbiddenException`.
+const FORBIDDEN: u16 = 403;
 /// The account's rate is used up, or the client reads too slowly: `LimitExceededException`.
 const TOO_MANY_REQUESTS: u16 = 429;
 
@@ -57,6 +59,7 @@ impl SendFrame for ApiGateway {
         match error.raw_response().map(|response| response.status().as_u16()) {
             Some(GONE) => Ok(Delivery::Gone),
             Some(TOO_MANY_REQUESTS) => Ok(Delivery::Slow),
+            Some(FORBIDDEN) => Ok(Delivery::Forbidden),
             Some(_) | None => Err(PortError::new("post to the connection", error)),
         }
     }
