@@ -1,7 +1,7 @@
 //! The engine's verbs, handed to the service that a resource type belongs to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{try_join_all, try_join3, try_join4};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
@@ -39,8 +39,11 @@ impl AwsCloud {
 
     /// Notes an attempt to create and returns whether there was one before.
     fn attempt(&self, desired: &Desired) -> bool {
-        let mut attempted = self.attempted.lock().unwrap_or_else(PoisonError::into_inner);
-        !attempted.insert((desired.stack.clone(), desired.id.clone()))
+        !self.attempted().insert((desired.stack.clone(), desired.id.clone()))
+    }
+
+    fn attempted(&self) -> MutexGuard<'_, BTreeSet<(StackId, LogicalId)>> {
+        self.attempted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn observe_single(&self, target: &Target) -> Result<Option<(LogicalId, Live)>, CloudError> {
@@ -153,7 +156,11 @@ impl Cloud for AwsCloud {
             | Kind::RouteResponse
             | Kind::Stage => {
                 let attempted = live.is_none() && self.attempt(desired);
-                apigatewayv2::reconcile(session, desired, live, attempted).await
+                let result = apigatewayv2::reconcile(session, desired, live, attempted).await;
+                if !attempted && result.as_ref().is_err_and(was_refused) {
+                    self.attempted().remove(&(desired.stack.clone(), desired.id.clone()));
+                }
+                result
             }
         }
     }
@@ -189,6 +196,11 @@ impl Cloud for AwsCloud {
             | Kind::Stage => apigatewayv2::delete(session, target, id).await,
         }
     }
+}
+
+/// Returns whether an error says for certain that nothing was created.
+fn was_refused(error: &CloudError) -> bool {
+    error.operation.starts_with("apigateway:Create") && matches!(error.class, Class::Throttled | Class::Busy)
 }
 
 /// A resource type reached a service that it does not belong to; the tables above rule it out.
