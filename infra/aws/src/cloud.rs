@@ -8,6 +8,7 @@ use infra_cdk::{Context, Kind, LogicalId, StackId};
 use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
 use crate::error::refused;
+use crate::repeat::repeated;
 use crate::shape::text;
 use crate::{Session, alias, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
 
@@ -114,15 +115,19 @@ impl Cloud for AwsCloud {
         let (singles, apis, in_apis) = (by(Reading::Single), by(Reading::Apis), by(Reading::InApi));
         let (functions, log_groups, permissions) =
             (by(Reading::Functions), by(Reading::LogGroups), by(Reading::Permissions));
-        let singles = try_join_all(singles.into_iter().map(|target| self.observe_single(target)));
+        // Parts are repeated by themselves: of many reads one nearly always fails where one in twenty does.
+        let singles = singles
+            .into_iter()
+            .map(|target| repeated(move || self.observe_single(target)));
+        let singles = try_join_all(singles);
         let (singles, apis, in_apis, (functions, log_groups, permissions)) = try_join4(
             singles,
-            apigatewayv2::observe_apis(session, &apis),
-            apigatewayv2::observe_children(session, &in_apis),
+            repeated(|| apigatewayv2::observe_apis(session, &apis)),
+            repeated(|| apigatewayv2::observe_children(session, &in_apis)),
             try_join3(
-                function::observe(session, &functions),
-                logs::observe(session, &log_groups),
-                permission::observe(session, &permissions),
+                repeated(|| function::observe(session, &functions)),
+                repeated(|| logs::observe(session, &log_groups)),
+                repeated(|| permission::observe(session, &permissions)),
             ),
         )
         .await?;

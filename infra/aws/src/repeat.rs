@@ -1,4 +1,4 @@
-//! Repeats the few calls that the engine does not repeat: who is calling, and what the record says.
+//! Repeats what the engine does not repeat by itself: who is calling, what the record says, and each of many reads.
 
 use std::time::Duration;
 
