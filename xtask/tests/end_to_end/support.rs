@@ -193,6 +193,29 @@ impl LocalCloud {
         (status, serde_json::from_str(&body).unwrap_or(Json::Null))
     }
 
+    /// Changes environment variables of a function that is deployed, as somebody could by hand.
+    pub(crate) async fn set_variables(&self, function: &str, changes: &[(&str, &str)]) {
+        let path = format!("/2015-03-31/functions/{function}/configuration");
+        let (_, configuration) = self.rest("lambda", "GET", &path).await;
+        let mut variables = configuration["Environment"]["Variables"].clone();
+        for (name, value) in changes {
+            variables[*name] = json!(value);
+        }
+        let authorization = authorization("lambda");
+        let body = json!({"Environment": {"Variables": variables}}).to_string();
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", "application/json"),
+        ];
+        let (status, answer) = http(&self.endpoint, "PUT", &path, &headers, &body).await;
+        assert_eq!(status, 200, "{answer}");
+        eventually("the function is updated", || async {
+            let (_, configuration) = self.rest("lambda", "GET", &path).await;
+            (configuration["LastUpdateStatus"] == "Successful").then_some(())
+        })
+        .await;
+    }
+
     /// Returns everything that a stack could have left: resources by type, empty lists left out.
     pub(crate) async fn inventory(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -328,6 +351,15 @@ impl Client {
 
     pub(crate) async fn connect_without_token(url: &str) -> Result<Self, u16> {
         Self::open(url.into_client_request().unwrap()).await
+    }
+
+    /// Connects with any headers.
+    pub(crate) async fn connect_with(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        Self::open(request).await
     }
 
     async fn open(request: tokio_tungstenite::tungstenite::handshake::client::Request) -> Result<Self, u16> {
