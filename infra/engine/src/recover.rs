@@ -68,7 +68,9 @@ pub(crate) fn intents(
             Some(new) => {
                 let members = old.resource.iter().flat_map(|resource| &resource.snapshot_of);
                 let resource = new.resource.as_mut();
-                resource.map(|resource| resource.snapshot_of.extend(members.cloned())).unwrap_or_default();
+                resource
+                    .map(|resource| resource.snapshot_of.extend(members.cloned()))
+                    .unwrap_or_default();
             }
             None => open.push(old.clone()),
         }
@@ -212,8 +214,7 @@ fn suspects(
         complete(&mut suspect, record, live);
         let here = place(suspect.kind, &suspect.properties);
         let recorded = record.resources.get(&intent.id);
-        let is_recorded_here =
-            recorded.is_some_and(|recorded| place(recorded.kind, &recorded.properties) == here);
+        let is_recorded_here = recorded.is_some_and(|recorded| place(recorded.kind, &recorded.properties) == here);
         let is_replaced = recorded.is_some_and(|recorded| Some(&recorded.physical_id) == intent.name.as_ref());
         match intent.action.as_str() {
             // An old one that should have gone with its parent, which is still there.
@@ -228,13 +229,12 @@ fn suspects(
             }
             // One that may have been made: beside the recorded one, or where nobody looks any more.
             "create" | "replace" | "adopt" => {
-                let is_made_beside =
-                    suspect.kind.replaces_create_first() && (is_replaced || intent.name.is_none());
+                let is_made_beside = suspect.kind.replaces_create_first() && (is_replaced || intent.name.is_none());
                 let is_declared_here = graph.resources().get(&intent.id).is_some_and(|declared| {
                     here.is_none() || place(declared.kind, &declarations.properties(&intent.id)) == here
                 });
                 let is_reached = match recorded {
-                    Some(_) => is_recorded_here && !is_made_beside,
+                    Some(_) => is_recorded_here && !is_made_beside && live.contains_key(&intent.id),
                     None => is_declared_here,
                 };
                 if is_reached {
@@ -265,8 +265,12 @@ fn complete(suspect: &mut Recorded, record: &Record, live: &BTreeMap<LogicalId, 
     else {
         return;
     };
-    let attributes = attributes.iter().map(|(name, value)| (name, Json::from(value.as_str())));
-    let api = properties.get_key_value("ApiId").map(|(name, value)| (name, value.clone()));
+    let attributes = attributes
+        .iter()
+        .map(|(name, value)| (name, Json::from(value.as_str())));
+    let api = properties
+        .get_key_value("ApiId")
+        .map(|(name, value)| (name, value.clone()));
     for (name, value) in attributes.chain(api) {
         suspect.properties.entry(name.clone()).or_insert(value);
     }
@@ -275,7 +279,11 @@ fn complete(suspect: &mut Recorded, record: &Record, live: &BTreeMap<LogicalId, 
 /// Returns where a resource is looked for: under its own name, or within what contains it. A permission that moves to
 /// another function keeps its id, and is another one all the same.
 fn place(kind: Kind, properties: &Properties) -> Option<&str> {
-    let container = || ["FunctionName", "ApiId", "RoleName"].into_iter().find(|name| properties.contains_key(*name));
+    let container = || {
+        ["FunctionName", "ApiId", "RoleName"]
+            .into_iter()
+            .find(|name| properties.contains_key(*name))
+    };
     properties.get(kind.name_property().or_else(container)?)?.as_str()
 }
 
@@ -291,6 +299,9 @@ fn beside(id: &LogicalId, number: usize) -> LogicalId {
 
 /// Returns what tells one intent from another: also where, since names may be the same in several places.
 fn key(intent: &Intent) -> (&LogicalId, &str, Option<&str>, Option<&str>) {
-    let place = intent.resource.as_ref().and_then(|resource| place(intent.kind, &resource.properties));
+    let place = intent
+        .resource
+        .as_ref()
+        .and_then(|resource| place(intent.kind, &resource.properties));
     (&intent.id, &intent.action, intent.name.as_deref(), place)
 }

@@ -19,16 +19,18 @@ const PROGRESS: u64 = 100;
 ///
 /// # Errors
 /// When stdout is closed. Broken seeds are shown and end with [`Exit::Failed`].
-pub(crate) async fn run(app: &App, options: &Sim) -> Result<Exit, Failure> {
+pub(crate) fn run(app: &App, options: Sim) -> Result<Exit, Failure> {
     match options.seed {
         Some(seed) => one(app, seed),
-        None => Ok(many(app, options.seeds)?),
+        None => many(app, options.seeds),
     }
 }
 
 /// Lives one life and tells everything that happens in it.
 fn one(app: &App, seed: u64) -> Result<Exit, Failure> {
-    let Life { trace, broken, .. } = live(seed, true);
+    // A simulated account has a runtime of its own, which must not be driven from within another.
+    let life = thread::scope(|scope| scope.spawn(|| live(seed, true)).join());
+    let Life { trace, broken, .. } = life.map_err(|_| Failure::new(format!("seed {seed} panicked")))?;
     if app.wants_json() {
         ui::json(&serde_json::json!({ "seed": seed, "trace": trace, "broken": broken }))?;
     } else {
@@ -56,7 +58,7 @@ fn many(app: &App, seeds: u64) -> Result<Exit, Failure> {
         for _ in 0..threads {
             let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
-                while !app.interrupt.is_set()
+                while !app.interrupt.is_pressed()
                     && let seed = next.fetch_add(1, Ordering::Relaxed)
                     && seed < seeds
                     && sender.send(live(seed, false)).is_ok()
@@ -72,7 +74,10 @@ fn many(app: &App, seeds: u64) -> Result<Exit, Failure> {
             }
             if count % PROGRESS == 0 || count == seeds {
                 let seconds = started.elapsed().as_secs_f64();
-                ui::say(format!("{count} of {seeds} seeds, {} broken, {seconds:.1} s", broken.len()));
+                ui::say(format!(
+                    "{count} of {seeds} seeds, {} broken, {seconds:.1} s",
+                    broken.len()
+                ));
             }
         }
         broken
@@ -80,7 +85,7 @@ fn many(app: &App, seeds: u64) -> Result<Exit, Failure> {
     if app.wants_json() {
         ui::json(&serde_json::json!({ "seeds": seeds, "broken": broken }))?;
     }
-    Ok(if app.interrupt.is_set() {
+    Ok(if app.interrupt.is_pressed() {
         Exit::Interrupted
     } else if broken.is_empty() {
         Exit::Ok

@@ -45,7 +45,9 @@ impl<'g> Judge<'g> {
             return Err(format!("without faults, a deployment ends so: {ended}"));
         }
         world.wait(REST);
-        let plan = world.plan(self.graph).map_err(|error| format!("cannot plan: {error}"))?;
+        let plan = world
+            .plan(self.graph)
+            .map_err(|error| format!("cannot plan: {error}"))?;
         if !plan.is_empty() {
             return Err(format!("the plan is not empty: {:#?}", plan.steps));
         }

@@ -170,7 +170,13 @@ impl World {
             properties: thing.live.properties.clone(),
         };
         let deleted = self.shared.state().delete(&target).is_ok();
-        self.note(|| format!("somebody deletes {}, {}", thing.id, if deleted { "and it goes" } else { "in vain" }));
+        self.note(|| {
+            format!(
+                "somebody deletes {}, {}",
+                thing.id,
+                if deleted { "and it goes" } else { "in vain" }
+            )
+        });
     }
 
     /// Changes the records, behind everybody's back.

@@ -78,7 +78,9 @@ impl fmt::Display for Ended {
                 } = &**report;
                 let (done, left) = (done.len(), skipped.len());
                 write!(formatter, "{done} done, {} failed, {left} skipped", failed.len())?;
-                failed.iter().try_for_each(|(id, action, error)| write!(formatter, "; {action} {id}: {error}"))
+                failed
+                    .iter()
+                    .try_for_each(|(id, action, error)| write!(formatter, "; {action} {id}: {error}"))
             }
         }
     }
@@ -136,7 +138,9 @@ impl Shared {
             Fate::Sleeps { at, seconds } if at == number => {
                 self.note(|| format!("{} sleeps for {seconds} s", process.name()));
                 let milliseconds = seconds * 1000;
-                process.asleep_until.store(self.clock.now_ms() + milliseconds, Ordering::Relaxed);
+                process
+                    .asleep_until
+                    .store(self.clock.now_ms() + milliseconds, Ordering::Relaxed);
                 // Nobody polls the sleeper: the clock needs somebody else to wait for.
                 let clock = self.clone();
                 drop(tokio::spawn(async move { clock.sleep(milliseconds).await }));
@@ -154,7 +158,10 @@ impl Shared {
 
     /// Waits until the process is awake.
     pub(super) async fn awake(self: &Arc<Self>, process: &Process) {
-        let left = process.asleep_until.load(Ordering::Relaxed).saturating_sub(self.clock.now_ms());
+        let left = process
+            .asleep_until
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.clock.now_ms());
         if left > 0 {
             self.sleep(left).await;
         }

@@ -37,7 +37,9 @@ pub fn live(seed: u64, with_trace: bool) -> Life {
         trace = world.take_trace();
         lived.unwrap_or_else(|_| Err("it panicked, as printed above".to_owned()))
     }));
-    let broken = lived.unwrap_or_else(|_| Err("its end panicked, as printed above".to_owned())).err();
+    let broken = lived
+        .unwrap_or_else(|_| Err("its end panicked, as printed above".to_owned()))
+        .err();
     Life { seed, trace, broken }
 }
 

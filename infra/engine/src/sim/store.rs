@@ -43,7 +43,9 @@ impl SimStore {
             at.note(|| match (&answer, torn) {
                 (Err(error), _) => format!("{}: {name} of the record is refused: {error}", sender.name()),
                 (Ok(()), None) => format!("{}: {name} of the record", sender.name()),
-                (Ok(()), Some(torn)) => format!("{}: {name} of the record fails after {torn} of {parts}", sender.name()),
+                (Ok(()), Some(torn)) => {
+                    format!("{}: {name} of the record fails after {torn} of {parts}", sender.name())
+                }
             });
             match torn {
                 Some(_) => Err(StoreError::Cloud(error(name, "InternalServerError", Class::Transient))),
@@ -123,7 +125,12 @@ impl Store for SimStore {
 
     async fn erase(&self, stack: &StackId, fence: u64) -> Result<(), StoreError> {
         let stack = stack.clone();
-        let resources = self.shared.state().records.get(&stack).map_or(0, |record| record.resources.len());
+        let resources = self
+            .shared
+            .state()
+            .records
+            .get(&stack)
+            .map_or(0, |record| record.resources.len());
         self.call("erasure", resources + 1, move |state, parts| {
             let record = fenced(state, &stack, fence)?;
             if parts > record.resources.len() {

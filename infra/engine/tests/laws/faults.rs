@@ -23,7 +23,9 @@ fn law_3_killed_at_any_boundary_the_next_deployment_makes_what_an_undisturbed_on
                 world.wait(PAUSE);
             }
             let (ended, _) = world.run(Job::Deploy(&after), Fate::Dies { at });
-            judge.demand(&world).unwrap_or_else(|broken| panic!("killed at {at}: {broken}"));
+            judge
+                .demand(&world)
+                .unwrap_or_else(|broken| panic!("killed at {at}: {broken}"));
             if !matches!(ended, Ended::Killed) {
                 break;
             }
@@ -63,7 +65,9 @@ fn law_3_a_permission_that_moved_in_a_killed_deployment_and_moves_on_in_the_next
         let (begun, _) = world.run(Job::Deploy(&third), Fate::Dies { at: 12 });
         assert!(matches!(begun, Ended::Killed), "{begun}");
         let judge = if at % 2 == 0 { &judge } else { &back };
-        judge.demand(&world).unwrap_or_else(|broken| panic!("killed at {at}: {broken}"));
+        judge
+            .demand(&world)
+            .unwrap_or_else(|broken| panic!("killed at {at}: {broken}"));
         if !matches!(moved, Ended::Killed) {
             break;
         }
@@ -106,7 +110,9 @@ fn law_5_whatever_step_fails_in_whatever_way_running_again_converges() {
             });
             let (ended, _) = world.run(Job::Deploy(&graph), Fate::Lives);
             assert_eq!(ended.is_complete(), class.is_retryable(), "{label}: {ended}");
-            judge.demand(&world).unwrap_or_else(|broken| panic!("{label}: {broken}"));
+            judge
+                .demand(&world)
+                .unwrap_or_else(|broken| panic!("{label}: {broken}"));
         }
     }
 }

@@ -23,7 +23,9 @@ fn law_11_of_two_deployments_one_waits_and_a_dead_owners_lock_expires() {
         let [_, last] = world.run_both((Job::Deploy(&first), fate), (Job::Deploy(&second), Fate::Lives), delay);
         lawful(&world).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         assert!(!matches!(last, Ended::Killed));
-        judge.demand(&world).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        judge
+            .demand(&world)
+            .unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
 }
 
@@ -39,10 +41,15 @@ fn law_11_who_sleeps_until_its_lease_is_over_changes_nothing_any_more() {
         lawful(&world).unwrap_or_else(|broken| panic!("asleep at {at}: {broken}"));
         let overtaken = matches!(asleep, Ended::Refused(EngineError::Store(StoreError::Overtaken { .. })));
         refused += usize::from(overtaken);
-        assert!(overtaken || !matches!(asleep, Ended::Refused(_)), "asleep at {at}: {asleep}");
+        assert!(
+            overtaken || !matches!(asleep, Ended::Refused(_)),
+            "asleep at {at}: {asleep}"
+        );
         assert!(awake.is_complete(), "asleep at {at}: {awake}");
         // Where the sleeper had not begun, or had ended, it is not second; then the last one to come counts.
-        judge.demand(&world).unwrap_or_else(|broken| panic!("asleep at {at}: {broken}"));
+        judge
+            .demand(&world)
+            .unwrap_or_else(|broken| panic!("asleep at {at}: {broken}"));
         if at > 80 {
             break;
         }

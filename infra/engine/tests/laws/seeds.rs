@@ -8,7 +8,11 @@ const BUDGET: u64 = 60;
 #[test]
 fn every_seed_ends_well_and_leaves_nothing() {
     let broken: Vec<_> = (0..BUDGET)
-        .filter_map(|seed| live(seed, false).broken.map(|why| format!("cargo xtask sim --seed {seed}\n{why}")))
+        .filter_map(|seed| {
+            live(seed, false)
+                .broken
+                .map(|why| format!("cargo xtask sim --seed {seed}\n{why}"))
+        })
         .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
