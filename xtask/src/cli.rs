@@ -144,6 +144,14 @@ pub(crate) enum Command {
     Synth(Synth),
     /// Check the workspace's dependency rules
     Tidy,
+    /// Deploy into a simulated account in which everything goes wrong, and demand that all ends well
+    #[command(
+        after_help = "Examples:\n  cargo xtask sim --seeds 1000\n  cargo xtask sim --seed 7      one seed again, with all that happens in it\n\n\
+                      Each seed that does not end well is shown with the command that replays it, and the exit code is 1. \
+                      With --output json, stdout is {\"seeds\", \"broken\": [SEED…]}, or {\"seed\", \"trace\": [LINE…], \"broken\"} \
+                      for one."
+    )]
+    Sim(Sim),
     /// Run all tests and the dependency rules
     #[command(
         after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -- broadcast      arguments for cargo test"
@@ -295,6 +303,17 @@ pub(crate) enum TemplateFormat {
     Yaml,
     /// JSON, indented
     Json,
+}
+
+/// Options of `sim`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Sim {
+    /// How many seeds, from 0
+    #[arg(long, value_name = "NUMBER", default_value_t = 300)]
+    pub(crate) seeds: u64,
+    /// Only this seed, with a line for everything that happens
+    #[arg(long, value_name = "SEED", conflicts_with = "seeds")]
+    pub(crate) seed: Option<u64>,
 }
 
 /// Options of `test`.

@@ -189,6 +189,10 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         recover(&*self.cloud, &*self.time, graph, &mut record, &mut live)
             .await
             .map_err(EngineError::Read)?;
+        for (id, found) in &live {
+            let located = || observe::recorded(graph, id, found, found.properties.clone());
+            record.resources.entry(id.clone()).or_insert_with(located);
+        }
         let context = self.cloud.context();
         let plan = plan::destroy(Facts {
             graph,
@@ -304,31 +308,22 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     }
 
     /// Returns whether the record says already what is declared, down to policies and outputs.
-    fn is_recorded(
-        &self,
-        graph: &Graph,
-        packages: &Packages,
-        record: &Record,
-        live: &BTreeMap<LogicalId, Live>,
-        goal: Goal,
-    ) -> bool {
-        match goal {
+    fn is_recorded(&self, graph: &Graph, known: &Known, prepared: &Prepared) -> bool {
+        let Prepared { record, live, .. } = prepared;
+        match prepared.goal {
             Goal::Deploy => {}
             Goal::Destroy => return record.header.fence == 0,
             Goal::Rollback => return true,
         }
-        let mut known = Known::default();
-        let resources_match = graph.in_order().all(|(id, resource)| {
-            let resolved = known.resolve(id, resource, graph, self.cloud.context(), packages);
+        let resources_match = graph.resources().keys().all(|id| {
             live.get(id).is_some_and(|live| {
-                known.learn(id, &live.attributes);
-                record.resources.get(id) == Some(&observe::recorded(graph, id, live, resolved.properties))
+                record.resources.get(id) == Some(&observe::recorded(graph, id, live, known.properties(id)))
             })
         });
         resources_match
             && record.header.lock.is_none()
             && record.header.intents.is_empty()
-            && self.outputs(graph, &known) == record.header.outputs
+            && self.outputs(graph, known) == record.header.outputs
     }
 
     fn outputs(&self, graph: &Graph, known: &Known) -> BTreeMap<String, Json> {
@@ -383,17 +378,11 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 goal,
                 ..
             } = &prepared;
-            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *goal) {
+            let known = Known::of(graph, self.cloud.context(), packages, live);
+            if plan.is_empty() && self.is_recorded(graph, &known, &prepared) {
                 return Ok(Ready::NothingToDo(prepared.record));
             }
             let now = self.time.now();
-            let mut known = Known::default();
-            for (id, resource) in graph.in_order() {
-                known.resolve(id, resource, graph, self.cloud.context(), packages);
-                if let Some(live) = live.get(id) {
-                    known.learn(id, &live.attributes);
-                }
-            }
             let header = Header {
                 fence: record.header.fence + 1,
                 lock: Some(Lock {
@@ -401,7 +390,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                     acquired_at: now,
                     lease_until: now + LEASE_S,
                 }),
-                intents: recover::intents(plan, graph, &mut known, record, self.cloud.context(), packages),
+                intents: recover::intents(plan, graph, &known, record, live),
                 outputs: record.header.outputs.clone(),
                 aliased_before: match goal {
                     Goal::Deploy => rollback::before(plan, graph, record, live),
