@@ -1,9 +1,11 @@
 //! One file per command. Each returns how the process ends.
 
+mod coverage;
 mod deploy;
 mod destroy;
 mod dev;
 mod diff;
+mod hooks;
 mod local;
 mod logs;
 mod outputs;
@@ -62,5 +64,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Synth(options) => synth::run(&app, &options).await,
         Command::Tidy => tidy::run(&app).await,
         Command::Test(options) => test::run(&app, &options).await,
+        Command::Coverage(options) => coverage::run(&app, &options).await,
+        Command::Hooks => hooks::run(&app).await,
     }
 }
