@@ -14,3 +14,4 @@ mod rooms;
 mod support;
 mod tokens;
 mod unkind;
+mod updates;
