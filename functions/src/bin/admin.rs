@@ -27,5 +27,6 @@ async fn main() -> Result<(), runtime::StartError> {
             encode: frames::kicked,
         },
     };
+    aws.prime().await;
     runtime::serve(|event| handlers::admin(&admin, event)).await
 }
