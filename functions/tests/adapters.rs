@@ -352,7 +352,7 @@ fn an_endpoint_that_is_none_is_named_without_its_value() {
         .gateway()
         .err()
         .map(|error| error.to_string());
-    let told = "environment variable MANAGEMENT_ENDPOINT cannot be used: not of the form https://host/stage";
+    let told = "environment variable MANAGEMENT_ENDPOINT cannot be used: not a URL";
     assert_eq!(error.as_deref(), Some(told));
 }
 

@@ -165,6 +165,8 @@ pub(crate) enum Command {
                       \"missed\": […]}."
     )]
     Coverage(Coverage),
+    /// Measure what things cost
+    Bench(Bench),
     /// Install a Git hook that runs tests and coverage before each push
     #[command(
         after_help = "The hook is `pre-push`, in the folder that core.hooksPath names, or else in .git/hooks.\n\
@@ -322,6 +324,24 @@ pub(crate) struct Test {
     /// Arguments for `cargo test`
     #[arg(last = true, value_name = "ARG")]
     pub(crate) arguments: Vec<String>,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+/// Commands below `bench`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Cold start, memory and broadcasts of the function binaries, beside Node where it is installed
+    #[command(
+        after_help = "Builds with the profile `lambda` and takes some minutes. CPU shares need a control group that may be written: \
+                      run it as root.\nSee docs/benchmarks-functions.md for what the figures mean."
+    )]
+    Functions,
 }
 
 /// Options of `coverage`.

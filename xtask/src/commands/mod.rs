@@ -1,5 +1,6 @@
 //! One file per command. Each returns how the process ends.
 
+mod bench;
 mod coverage;
 mod deploy;
 mod destroy;
@@ -67,6 +68,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Tidy => tidy::run(&app).await,
         Command::Test(options) => test::run(&app, &options).await,
         Command::Coverage(options) => coverage::run(&app, &options).await,
+        Command::Bench(options) => bench::run(&app, &options).await,
         Command::Hooks => hooks::run(&app).await,
     }
 }

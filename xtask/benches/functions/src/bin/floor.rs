@@ -70,7 +70,7 @@ async fn main() -> Result<(), Failure> {
     loop {
         let next = Request::get("/2018-06-01/runtime/invocation/next").header("host", &runtime);
         let event = api
-            .send_request(next.body(Full::default())?)
+            .send_request(next.body(Full::<Bytes>::default())?)
             .await?
             .collect()
             .await?
@@ -84,7 +84,7 @@ async fn main() -> Result<(), Failure> {
         floor.post_to_all(&sender, wanted).await?;
         posts = Some(sender);
         let answer = Request::post("/2018-06-01/runtime/invocation/r/response").header("host", &runtime);
-        let response = api.send_request(answer.body(Full::from("{}"))?).await?;
+        let response = api.send_request(answer.body(Full::<Bytes>::from("{}"))?).await?;
         response.collect().await?;
     }
 }
