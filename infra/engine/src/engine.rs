@@ -8,6 +8,7 @@ use std::time::Duration;
 use infra_cdk::{Graph, LogicalId};
 use serde_json::Value as Json;
 
+use crate::aliases;
 use crate::apply::{Results, Run};
 use crate::event::Event;
 use crate::observe::{self, observe};
@@ -16,7 +17,7 @@ use crate::provider::{Cloud, CloudError, Live, Ownership};
 use crate::record::{Header, Lock, Record, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
-use crate::rollback;
+
 use crate::time::{SystemClock, Time};
 
 /// How often a deployment that waits for the lock asks for it.
@@ -218,13 +219,13 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read; [`EngineError::NothingBefore`] where there is no way back.
     pub async fn plan_rollback(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let (record, is_stale) = self.read_record(graph).await?;
-        let targets: Vec<_> = rollback::aliases(graph)
+        let targets: Vec<_> = aliases::declared(graph)
             .filter_map(|(id, _)| Some(observe::recorded_target(graph.stack(), id, record.resources.get(id)?)))
             .collect();
         let live = observe::read(&*self.cloud, &*self.time, &targets)
             .await
             .map_err(EngineError::Read)?;
-        let plan = rollback::plan(graph, &record, &live);
+        let plan = aliases::plan_rollback(graph, &record, &live);
         if plan.is_empty() && !is_stale {
             return Err(EngineError::NothingBefore);
         }
@@ -275,7 +276,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let graph = match goal {
             Goal::Deploy | Goal::Destroy => graph,
             Goal::Rollback => {
-                pinned = rollback::pinned(graph, &plan);
+                pinned = aliases::rolled_back(graph, &plan);
                 &pinned
             }
         };
@@ -393,7 +394,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 intents: recover::intents(plan, graph, &known, record, live),
                 outputs: record.header.outputs.clone(),
                 aliased_before: match goal {
-                    Goal::Deploy => rollback::before(plan, graph, record, live),
+                    Goal::Deploy => aliases::before(plan, graph, record, live),
                     // Still needed if it is interrupted.
                     Goal::Destroy | Goal::Rollback => record.header.aliased_before.clone(),
                 },

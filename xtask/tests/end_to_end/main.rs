@@ -6,7 +6,12 @@
 mod bad_input;
 mod chat;
 mod deploy;
+mod fan_out;
+mod history;
 mod limits;
+mod refusals;
 mod rooms;
 mod support;
 mod tokens;
+mod unkind;
+mod updates;
