@@ -1,6 +1,6 @@
 //! Decides which step waits for which. Pure.
 //!
-//! - What is made waits for what it depends on (invariant 7 of ARCHITECTURE.md).
+//! - What is made waits for what it depends on (law 7 of ARCHITECTURE.md).
 //! - A snapshot waits for every change and every removal among its members.
 //! - What sends callers elsewhere (an alias that is moved, a stage that is given another deployment) waits for all that
 //!   they may need there, so that either all of it is new to them or nothing.

@@ -11,6 +11,9 @@ use crate::provider::{CloudError, Properties};
 
 /// Version of the record's format. A newer record is refused with the advice to update the tool; an older one is read
 /// and written back in this version.
+///
+/// It is raised by whatever a released version would misread or drop: a new resource type, a field that decides something.
+/// A field that an older record lacks has a default.
 pub const SCHEMA: u32 = 1;
 
 /// Everything known about one deployed stack.
@@ -192,4 +195,20 @@ pub enum StoreError {
     /// A call failed.
     #[error(transparent)]
     Cloud(#[from] CloudError),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_the_first_format_is_read() {
+        let header = r#"{"schema": 1, "fence": 3, "lock": null, "outputs": {},
+            "intents": [{"id": "ChatApi", "kind": "Api", "action": "create", "name": null}]}"#;
+        let header: Header = serde_json::from_str(header).unwrap();
+        assert_eq!((header.schema, header.fence), (1, 3));
+        assert_eq!(header.intents[0].resource, None);
+    }
 }

@@ -82,7 +82,7 @@ impl Shape {
             };
         }
         for (table, key) in &self.tables {
-            let table = stack.table(table, Table::keyed_by(*key));
+            let table = stack.table(table, Table::keyed_by(key));
             for function in functions.values() {
                 table.grant_put(function);
                 function.set_env("TABLE", &table);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use infra_cdk::Graph;
 use infra_engine::Action;
+use infra_engine::record::SCHEMA;
 use infra_engine::sim::judge::{Judge, demand_nothing, lawful};
 use infra_engine::sim::{Ended, Fate, Faults, Job, World, packages};
 
@@ -102,4 +103,15 @@ fn law_8_destroy_leaves_nothing_that_carries_our_marks() {
             break;
         }
     }
+}
+
+#[test]
+fn an_older_record_is_written_back_in_this_format() {
+    let world = World::new(1).unwrap();
+    world.run(Job::Deploy(&small()), Fate::Lives);
+    world.wait(PAUSE);
+    world.meddle_with_records(|records| records.values_mut().for_each(|record| record.header.schema = 0));
+    let (ended, _) = world.run(Job::Deploy(&changed()), Fate::Lives);
+    assert!(ended.is_complete(), "{ended}");
+    assert!(world.records().values().all(|record| record.header.schema == SCHEMA));
 }

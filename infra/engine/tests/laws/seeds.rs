@@ -3,7 +3,7 @@
 use infra_engine::sim::seed::live;
 
 /// What every run of the tests can afford.
-const BUDGET: u64 = 60;
+const BUDGET: u64 = 40;
 
 #[test]
 fn every_seed_ends_well_and_leaves_nothing() {
