@@ -41,7 +41,7 @@ Examples:
 To deploy through CloudFormation, put the packages into an S3 bucket in the stack's Region:
   cargo xtask synth --assets target/assets > template.yaml
   aws s3 sync target/assets s3://BUCKET
-  aws cloudformation deploy --stack-name chat-dev --template-file template.yaml \\
+  aws cloudformation deploy --stack-name chat-dev --template-file template.yaml --s3-bucket BUCKET \\
       --capabilities CAPABILITY_NAMED_IAM --parameter-overrides AssetBucket=BUCKET
 
 The template has no secrets. CloudFormation cannot create a SecureString parameter: those named in the template's
