@@ -28,6 +28,7 @@ pub struct Engine<C, S, T = SystemClock> {
     store: Arc<S>,
     time: Arc<T>,
     owner: String,
+    adopts: bool,
 }
 
 /// A plan, and what it was made from.
@@ -112,7 +113,15 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             store: Arc::new(store),
             time: Arc::new(time),
             owner: owner.into(),
+            adopts: false,
         }
+    }
+
+    /// Sets whether deployments take over what exists under the stack's names without its mark, instead of refusing.
+    #[must_use]
+    pub fn adopting(mut self, adopts: bool) -> Self {
+        self.adopts = adopts;
+        self
     }
 
     /// Reads record and live resources and plans a deployment. Changes nothing.
@@ -134,6 +143,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             context,
             record: &record,
             live: &live,
+            adopt: self.adopts,
         })
         .map_err(EngineError::Foreign)?;
         Ok(Prepared {
@@ -179,6 +189,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             context,
             record: &record,
             live: &live,
+            adopt: self.adopts,
         });
         Ok(Prepared {
             plan,

@@ -22,7 +22,7 @@ mod time;
 
 pub use engine::{Engine, EngineError, Prepared, Report};
 pub use event::Event;
-pub use plan::{Action, After, Change, Facts, Foreign, Package, Packages, Plan, Step, StepId};
+pub use plan::{Action, After, Cause, Change, Facts, Foreign, Package, Packages, Plan, Step, StepId};
 pub use provider::{Class, Cloud, CloudError, Desired, Live, Ownership, Properties, Target};
 pub use record::{Header, Intent, Lock, Outcome, Record, Recorded, Store, StoreError};
 pub use time::{SystemClock, Time};
