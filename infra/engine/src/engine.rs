@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use infra_cdk::{Graph, LogicalId};
+use infra_cdk::{Graph, LogicalId, Mistakes};
 use serde_json::Value as Json;
 
 use crate::apply::{Results, Run};
@@ -13,9 +13,10 @@ use crate::event::Event;
 use crate::observe::{self, observe};
 use crate::plan::{self, Action, Facts, Foreign, Known, Packages, Plan};
 use crate::provider::{Cloud, CloudError, Live, Ownership};
-use crate::record::{Header, Lock, Record, Store, StoreError};
+use crate::record::{Header, Lock, Record, Recorded, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
+use crate::rollback;
 use crate::time::{SystemClock, Time};
 
 /// How often a deployment that waits for the lock asks for it.
@@ -38,6 +39,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// What was recorded, and for a removal also what was located; empty before the first deployment.
     pub record: Record,
+    /// The recorded resources, without what was located.
+    stored: BTreeMap<LogicalId, Recorded>,
     live: BTreeMap<LogicalId, Live>,
     removes_all: bool,
     /// Whether another deployment was at work while this was read.
@@ -96,6 +99,9 @@ pub enum EngineError {
     /// Resources of ours would take the names of others.
     #[error("{}", .0.iter().map(|Foreign { id, found }| format!("{id} is not this stack's: {found}")).collect::<Vec<_>>().join("\n"))]
     Foreign(Vec<Foreign>),
+    /// The record describes what cannot be a stack.
+    #[error("the deployment record contradicts itself")]
+    Record(#[source] Mistakes),
 }
 
 impl<C: Cloud, S: Store> Engine<C, S> {
@@ -130,6 +136,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read, or what stands in the way.
     pub async fn plan_deploy(&self, graph: &Graph, packages: &Packages) -> Result<Prepared, EngineError> {
         let (mut record, is_stale) = self.read_record(graph).await?;
+        let stored = record.resources.clone();
         let mut live = observe(&*self.cloud, &*self.time, graph, packages, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -149,6 +156,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         Ok(Prepared {
             plan,
             record,
+            stored,
             live,
             removes_all: false,
             is_stale,
@@ -164,6 +172,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn plan_destroy(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let packages = Packages::new();
         let (mut record, is_stale) = self.read_record(graph).await?;
+        let stored = record.resources.clone();
         let located = observe::locate_unrecorded(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -194,6 +203,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         Ok(Prepared {
             plan,
             record,
+            stored,
             live,
             removes_all: true,
             is_stale,
@@ -228,6 +238,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let Prepared {
             plan,
             record,
+            stored: _,
             live,
             removes_all,
             is_stale: _,
@@ -262,6 +273,16 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         self.store.load(graph.stack()).await.map_err(EngineError::Store)
     }
 
+    /// Returns the stack as the last deployment that ended well left it, to be deployed again; `None` when no deployment
+    /// has failed or was interrupted since. Packages are named by their digests in base64.
+    ///
+    /// # Errors
+    /// When the record cannot be read, or contradicts itself.
+    pub async fn last_good(&self, graph: &Graph) -> Result<Option<Graph>, EngineError> {
+        let record = self.record(graph).await?.unwrap_or_default();
+        rollback::last_good(graph.stack(), &record).map_err(EngineError::Record)
+    }
+
     /// Returns whether the record says already what is declared, down to policies and outputs.
     fn is_recorded(
         &self,
@@ -285,6 +306,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         resources_match
             && record.header.lock.is_none()
             && record.header.intents.is_empty()
+            && record.header.last_good.is_empty()
             && self.outputs(graph, &known) == record.header.outputs
     }
 
@@ -336,6 +358,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             let Prepared {
                 plan,
                 record,
+                stored,
                 live,
                 removes_all,
                 ..
@@ -359,6 +382,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                     lease_until: now + LEASE_S,
                 }),
                 intents: recover::intents(plan, graph, &mut known, record, self.cloud.context(), packages),
+                // From a removal there is no way back.
+                last_good: if *removes_all {
+                    BTreeMap::new()
+                } else {
+                    rollback::remember(plan, stored, &record.header.last_good)
+                },
                 outputs: record.header.outputs.clone(),
                 ..Header::default()
             };
@@ -464,6 +493,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         if complete && !is_partial {
             header.intents.clear();
             header.outputs = self.outputs(graph, &known);
+        }
+        if complete && header.intents.is_empty() {
+            header.last_good.clear();
         }
         self.store
             .write(graph.stack(), header.fence, &[], Some(&header))

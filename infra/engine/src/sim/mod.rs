@@ -117,6 +117,8 @@ pub enum Job<'a> {
     Deploy(&'a Graph),
     /// Removes a graph's stack.
     Destroy(&'a Graph),
+    /// Returns a graph's stack to what the last deployment that ended well left.
+    Rollback(&'a Graph),
 }
 
 impl World {
@@ -257,39 +259,47 @@ impl World {
     /// Plans and applies until the process ends or dies. Checks that no step begins too early.
     async fn work(&self, process: &Arc<Process>, job: Job<'_>) -> Ended {
         let engine = self.engine(process);
-        let (graph, packages) = match job {
-            Job::Deploy(graph) => (graph, packages(graph)),
-            Job::Destroy(graph) => (graph, Packages::new()),
-        };
-        let begun = Mutex::new(BTreeSet::new());
-        let observer = |event: Event| {
-            let mut open = lock(&begun);
-            match event {
-                Event::Started { id, action, .. } => {
-                    let makes = matches!(
-                        action,
-                        crate::Action::Create | crate::Action::Update | crate::Action::Adopt
-                    );
-                    let needed = graph.dependencies(&id);
-                    if let Some(early) = needed.intersection(&*open).next().filter(|_| makes) {
-                        let violation = format!("{id} began before {early} was done");
-                        self.shared.state().violations.push(violation);
-                    }
-                    open.insert(id);
-                }
-                Event::Finished { id, .. } => {
-                    open.remove(&id);
-                }
-                Event::Failed { .. }
-                | Event::Skipped { .. }
-                | Event::Retrying { .. }
-                | Event::WaitingForLock { .. } => {}
-            }
-        };
-        let never = AtomicBool::new(false);
         let run = async {
+            let good;
+            let (graph, packages) = match job {
+                Job::Deploy(graph) => (graph, packages(graph)),
+                Job::Destroy(graph) => (graph, Packages::new()),
+                Job::Rollback(graph) => {
+                    let Some(found) = engine.last_good(graph).await? else {
+                        return Ok(Report::default());
+                    };
+                    good = found;
+                    (&good, packages_by_digest(&good))
+                }
+            };
+            let begun = Mutex::new(BTreeSet::new());
+            let observer = |event: Event| {
+                let mut open = lock(&begun);
+                match event {
+                    Event::Started { id, action, .. } => {
+                        let makes = matches!(
+                            action,
+                            crate::Action::Create | crate::Action::Update | crate::Action::Adopt
+                        );
+                        let needed = graph.dependencies(&id);
+                        if let Some(early) = needed.intersection(&*open).next().filter(|_| makes) {
+                            let violation = format!("{id} began before {early} was done");
+                            self.shared.state().violations.push(violation);
+                        }
+                        open.insert(id);
+                    }
+                    Event::Finished { id, .. } => {
+                        open.remove(&id);
+                    }
+                    Event::Failed { .. }
+                    | Event::Skipped { .. }
+                    | Event::Retrying { .. }
+                    | Event::WaitingForLock { .. } => {}
+                }
+            };
+            let never = AtomicBool::new(false);
             let prepared = match job {
-                Job::Deploy(_) => engine.plan_deploy(graph, &packages).await?,
+                Job::Deploy(_) | Job::Rollback(_) => engine.plan_deploy(graph, &packages).await?,
                 Job::Destroy(_) => engine.plan_destroy(graph).await?,
             };
             engine.apply(graph, &packages, prepared, &never, &observer).await
@@ -372,6 +382,15 @@ impl State {
 /// Returns packages whose digests follow from their names.
 #[must_use]
 pub fn packages(graph: &Graph) -> Packages {
+    packaged(graph, |name| format!("sha256 of {name}"))
+}
+
+/// Returns the packages of a graph that names them by their digests.
+fn packages_by_digest(graph: &Graph) -> Packages {
+    packaged(graph, str::to_owned)
+}
+
+fn packaged(graph: &Graph, digest: impl Fn(&str) -> String) -> Packages {
     let codes = graph
         .resources()
         .values()
@@ -380,7 +399,7 @@ pub fn packages(graph: &Graph) -> Packages {
         .filter_map(|code| match code {
             Value::Package(name) => {
                 let package = Package {
-                    sha256: format!("sha256 of {name}"),
+                    sha256: digest(name),
                     zip: Arc::from(*b"zip"),
                 };
                 Some((name.clone(), package))
