@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::observe::{self, observe};
 use crate::plan::{self, Action, Facts, Foreign, Known, Packages, Plan};
 use crate::provider::{Cloud, CloudError, Live, Ownership};
-use crate::record::{Header, Lock, Record, Recorded, Store, StoreError};
+use crate::record::{Header, Lock, Outcome, Record, Recorded, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
 use crate::rollback;
@@ -76,6 +76,17 @@ pub struct Report {
     pub interrupted: bool,
     /// The record after the deployment, outputs included.
     pub record: Record,
+}
+
+/// What was recorded again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rebuilt {
+    /// What was found and is recorded now.
+    pub recorded: Vec<LogicalId>,
+    /// What is declared and was not found.
+    pub missing: Vec<LogicalId>,
+    /// What was found under the stack's names without its mark.
+    pub foreign: Vec<Foreign>,
 }
 
 /// How a deployment begins.
@@ -281,6 +292,64 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn last_good(&self, graph: &Graph) -> Result<Option<Graph>, EngineError> {
         let record = self.record(graph).await?.unwrap_or_default();
         rollback::last_good(graph.stack(), &record).map_err(EngineError::Record)
+    }
+
+    /// Records again what exists and carries the stack's mark, and is declared and not recorded. Changes no resource, and
+    /// nothing that is recorded. What is not declared cannot be found: rebuild from the declaration that was deployed.
+    ///
+    /// # Errors
+    /// What could not be read or written, or who is deploying.
+    pub async fn rebuild(&self, graph: &Graph) -> Result<Rebuilt, EngineError> {
+        let mut record = self.record(graph).await?.unwrap_or_default();
+        let live = observe(&*self.cloud, &*self.time, graph, &Packages::new(), &record)
+            .await
+            .map_err(EngineError::Read)?;
+        let mut rebuilt = Rebuilt::default();
+        let mut known = Known::default();
+        let mut outcomes = Vec::new();
+        for (id, resource) in graph.in_order() {
+            known.resolve(id, resource, graph, self.cloud.context(), &Packages::new());
+            let Some(found) = live.get(id) else {
+                rebuilt.missing.push(id.clone());
+                continue;
+            };
+            known.learn(id, &found.attributes);
+            if record.resources.contains_key(id) {
+                continue;
+            }
+            if let Ownership::Foreign(found) = &found.ownership {
+                rebuilt.foreign.push(Foreign {
+                    id: id.clone(),
+                    found: found.clone(),
+                });
+                continue;
+            }
+            let mut properties = found.properties.clone();
+            properties.retain(|name, _| resource.properties.contains_key(name));
+            let recorded = observe::recorded(graph, id, found, properties);
+            record.resources.insert(id.clone(), recorded.clone());
+            outcomes.push(Outcome::Put(id.clone(), recorded));
+            rebuilt.recorded.push(id.clone());
+        }
+        if outcomes.is_empty() {
+            return Ok(rebuilt);
+        }
+        let now = self.time.now();
+        let expected = record.header.fence;
+        record.header.fence += 1;
+        record.header.outputs.extend(self.outputs(graph, &known));
+        record.header.lock = Some(Lock {
+            owner: self.owner.clone(),
+            acquired_at: now,
+            lease_until: now + LEASE_S,
+        });
+        let (stack, fence) = (graph.stack(), record.header.fence);
+        let begun = self.store.begin(stack, expected, now, &record.header).await;
+        begun.map_err(EngineError::Store)?;
+        record.header.lock = None;
+        let written = self.store.write(stack, fence, &outcomes, Some(&record.header)).await;
+        written.map_err(EngineError::Store)?;
+        Ok(rebuilt)
     }
 
     /// Returns whether the record says already what is declared, down to policies and outputs.

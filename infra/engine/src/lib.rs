@@ -21,7 +21,7 @@ mod rollback;
 pub mod sim;
 mod time;
 
-pub use engine::{Engine, EngineError, Prepared, Report};
+pub use engine::{Engine, EngineError, Prepared, Rebuilt, Report};
 pub use event::Event;
 pub use plan::{Action, After, Cause, Change, Facts, Foreign, Package, Packages, Plan, Step, StepId};
 pub use provider::{Class, Cloud, CloudError, Desired, Live, Ownership, Properties, Target};
