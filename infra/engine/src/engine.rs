@@ -10,13 +10,13 @@ use serde_json::Value as Json;
 
 use crate::apply::{Results, Run};
 use crate::event::Event;
+use crate::last_good;
 use crate::observe::{self, observe};
 use crate::plan::{self, Action, Facts, Foreign, Known, Packages, Plan};
 use crate::provider::{Cloud, CloudError, Live, Ownership};
 use crate::record::{Header, Lock, Outcome, Record, Recorded, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
-use crate::rollback;
 use crate::time::{SystemClock, Time};
 
 /// How often a deployment that waits for the lock asks for it.
@@ -291,7 +291,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// When the record cannot be read, or contradicts itself.
     pub async fn last_good(&self, graph: &Graph) -> Result<Option<Graph>, EngineError> {
         let record = self.record(graph).await?.unwrap_or_default();
-        rollback::last_good(graph.stack(), &record).map_err(EngineError::Record)
+        last_good::last_good(graph.stack(), &record).map_err(EngineError::Record)
     }
 
     /// Records again what exists and carries the stack's mark, and is declared and not recorded. Changes no resource, and
@@ -455,7 +455,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 last_good: if *removes_all {
                     BTreeMap::new()
                 } else {
-                    rollback::remember(plan, stored, &record.header.last_good)
+                    last_good::remember(plan, stored, &record.header.last_good)
                 },
                 outputs: record.header.outputs.clone(),
                 ..Header::default()

@@ -9,6 +9,7 @@ mod apply;
 mod diff;
 mod engine;
 mod event;
+mod last_good;
 mod observe;
 mod order;
 pub mod plan;
@@ -17,7 +18,6 @@ pub mod record;
 mod recorder;
 mod recover;
 mod retry;
-mod rollback;
 pub mod sim;
 mod time;
 

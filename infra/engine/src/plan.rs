@@ -501,18 +501,16 @@ impl Plan {
 }
 
 impl Step {
-    /// Returns the symbol that Terraform gives the step: `+` create, `~` update, `-/+` delete and then create, `+/-` create
-    /// and then delete, `-` delete; also `<=` adopt, and `.` for what is left alone and forgotten.
+    /// Returns the symbol that Terraform gives the step: as [`Action::symbol`], with `-/+` when the old one of a replacement
+    /// is deleted first, and `+/-` when the new one is made first.
     #[must_use]
     pub fn symbol(&self) -> &'static str {
         match self.action {
-            Action::Create => "+",
-            Action::Adopt => "<=",
-            Action::Update => "~",
             Action::Replace if self.after.contains(&StepId::Remove(self.id.clone())) => "-/+",
             Action::Replace => "+/-",
-            Action::Delete => "-",
-            Action::Retain | Action::Forget => ".",
+            Action::Create | Action::Adopt | Action::Update | Action::Delete | Action::Retain | Action::Forget => {
+                self.action.symbol()
+            }
         }
     }
 
@@ -526,7 +524,20 @@ impl Step {
     }
 }
 
-impl Action {}
+impl Action {
+    /// Returns the field's symbol: `+` create, `<=` adopt, `~` update, `±` replace, `-` delete, `.` leave alone and forget.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Create => "+",
+            Self::Adopt => "<=",
+            Self::Update => "~",
+            Self::Replace => "±",
+            Self::Delete => "-",
+            Self::Retain | Self::Forget => ".",
+        }
+    }
+}
 
 impl fmt::Display for Action {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

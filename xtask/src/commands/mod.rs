@@ -1,12 +1,14 @@
 //! One file per command. Each returns how the process ends.
 
 mod deploy;
+mod deploy_last_good;
 mod destroy;
 mod dev;
 mod diff;
 mod local;
 mod logs;
 mod outputs;
+mod state;
 mod synth;
 mod test;
 mod token;
@@ -53,6 +55,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Local(options) => local::run(&app, options).await,
         Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
         Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
+        Command::State(options) => state::run(&app, options.command).await,
         Command::Destroy => Box::pin(destroy::run(&app)).await,
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,

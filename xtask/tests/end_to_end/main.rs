@@ -7,6 +7,7 @@ mod bad_input;
 mod chat;
 mod deploy;
 mod limits;
+mod planning;
 mod rooms;
 mod support;
 mod tokens;

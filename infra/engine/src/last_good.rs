@@ -84,12 +84,13 @@ impl<'a> Assigned<'a> {
     fn of(resources: &'a BTreeMap<LogicalId, Recorded>) -> Self {
         let mut found: Vec<_> = resources
             .iter()
-            .filter(|(_, recorded)| recorded.kind.name_property().is_none())
             .flat_map(|(id, recorded)| {
+                let has_name = recorded.kind.name_property().is_some();
                 let names = recorded.kind.attributes().iter();
                 names.filter_map(move |name| {
-                    let is_declared = recorded.properties.contains_key(*name);
-                    let value = recorded.attributes.get(*name).filter(|_| !is_declared)?;
+                    // What is declared, and what follows from a name, stays what it is.
+                    let is_assigned = !recorded.properties.contains_key(*name) && !(has_name && *name == "Arn");
+                    let value = recorded.attributes.get(*name).filter(|_| is_assigned)?;
                     Some((value.as_str(), id, *name)).filter(|(value, ..)| !value.is_empty())
                 })
             })
