@@ -163,6 +163,10 @@ impl Failure {
                 scope.command("deploy")
             ),
             EngineError::Record(_) => format!("make it again from what exists: {}", scope.command("state rebuild")),
+            EngineError::NothingBefore => format!(
+                "check out the revision that worked, and deploy it: {}",
+                scope.command("deploy")
+            ),
             _ => format!("run it again: {}", scope.command("deploy")),
         };
         Self::new(doing).because(error).help(help)

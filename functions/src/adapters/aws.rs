@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::{Builder, tls};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_types::timeout::TimeoutConfig;
-use functions_domain::{Broadcast, Presence};
+use functions_domain::{Broadcast, FanOut, Presence};
 
-use super::{ApiGateway, DynamoDb, ParameterStoreTokens};
+use super::{ApiGateway, DynamoDb, LambdaLegs, Messages, ParameterStoreTokens};
 use crate::config::{
-    CONNECTIONS_TABLE, ConfigError, Environment, MANAGEMENT_ENDPOINT, TOKEN_AUDIENCE, TOKEN_KEY_PARAMETER,
+    BROADCAST_FUNCTION, CONNECTIONS_TABLE, ConfigError, Environment, MANAGEMENT_ENDPOINT, MESSAGES_TABLE, RATES_TABLE,
+    TOKEN_AUDIENCE, TOKEN_KEY_PARAMETER,
 };
 use crate::frames;
 use crate::runtime::StartError;
@@ -19,17 +22,18 @@ use crate::runtime::StartError;
 /// In the same Region a connection stands within milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// One attempt of one call.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One call with its repetitions.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Makes the adapters. Their clients share one connection pool.
+/// Makes the adapters. Their clients share one connection pool, and with it the root certificates, which take longer to
+/// read than all else in a cold start.
 pub struct Aws<'a> {
     environment: &'a Environment,
     pub(super) region: String,
-    pub(super) credentials: SharedCredentialsProvider,
+    pub(super) credentials: Credentials,
     pub(super) endpoint_url: Option<String>,
-    pub(super) http: SharedHttpClient,
+    pub(super) connector: SharedHttpConnector,
 }
 
 impl<'a> Aws<'a> {
@@ -46,14 +50,20 @@ impl<'a> Aws<'a> {
             None,
             "environment",
         );
+        let connector = Connector::builder()
+            .connector_settings(
+                HttpConnectorSettings::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .build(),
+            )
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build();
         Ok(Self {
             environment,
             region: environment.require("AWS_REGION")?.to_owned(),
-            credentials: SharedCredentialsProvider::new(credentials),
+            credentials,
             endpoint_url: environment.get("AWS_ENDPOINT_URL").map(str::to_owned),
-            http: Builder::new()
-                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-                .build_https(),
+            connector: SharedHttpConnector::new(connector),
         })
     }
 
@@ -63,16 +73,85 @@ impl<'a> Aws<'a> {
     ///
     /// When it names none.
     pub fn connections(&self) -> Result<DynamoDb, ConfigError> {
-        Ok(DynamoDb::new(self, self.environment.require(CONNECTIONS_TABLE)?))
+        let environment = self.environment;
+        Ok(DynamoDb::new(
+            self.dynamodb(),
+            environment.require(CONNECTIONS_TABLE)?,
+            environment.require(RATES_TABLE)?,
+            environment.room_shards()?,
+        ))
+    }
+
+    /// Returns what was said, in the table that the environment names.
+    ///
+    /// # Errors
+    ///
+    /// When it names none.
+    pub fn messages(&self) -> Result<Messages, ConfigError> {
+        Ok(Messages::new(
+            self.dynamodb(),
+            self.environment.require(MESSAGES_TABLE)?,
+        ))
+    }
+
+    /// Returns the way to the invocations of the function that the environment names.
+    ///
+    /// # Errors
+    ///
+    /// When it names none.
+    pub fn legs(&self) -> Result<LambdaLegs, ConfigError> {
+        Ok(LambdaLegs::new(self, self.environment.require(BROADCAST_FUNCTION)?))
+    }
+
+    /// Returns the way to the other invocations of this function.
+    ///
+    /// # Errors
+    ///
+    /// When this is no function.
+    pub fn own_legs(&self) -> Result<LambdaLegs, ConfigError> {
+        Ok(LambdaLegs::new(
+            self,
+            self.environment.require("AWS_LAMBDA_FUNCTION_NAME")?,
+        ))
+    }
+
+    /// Returns the way to all of a room.
+    ///
+    /// # Errors
+    ///
+    /// When the environment does not say where that is.
+    pub fn fan_out<C>(&self, clock: C) -> Result<FanOut<DynamoDb, ApiGateway, C, LambdaLegs>, ConfigError> {
+        Ok(FanOut {
+            broadcast: self.broadcast(clock)?,
+            others: self.legs()?,
+            inline_max: self.environment.inline_connections_max()?,
+        })
+    }
+
+    /// Returns the way to connections.
+    ///
+    /// # Errors
+    ///
+    /// When the environment does not say where that is.
+    pub fn broadcast<C>(&self, clock: C) -> Result<Broadcast<DynamoDb, ApiGateway, C>, ConfigError> {
+        Ok(Broadcast {
+            connections: self.connections()?,
+            gateway: self.gateway()?,
+            clock,
+        })
     }
 
     /// Returns the gateway at the endpoint that the environment names.
     ///
     /// # Errors
     ///
-    /// When it names none.
+    /// When it names none, or something that is no endpoint.
     pub fn gateway(&self) -> Result<ApiGateway, ConfigError> {
-        Ok(ApiGateway::new(self, self.environment.require(MANAGEMENT_ENDPOINT)?))
+        let endpoint = self.environment.require(MANAGEMENT_ENDPOINT)?;
+        ApiGateway::new(self, endpoint).map_err(|error| ConfigError::Invalid {
+            name: MANAGEMENT_ENDPOINT,
+            reason: error.to_string(),
+        })
     }
 
     /// Returns the way to rooms and their members, from both.
@@ -81,13 +160,8 @@ impl<'a> Aws<'a> {
     ///
     /// When the environment does not name them.
     pub fn presence<C>(&self, clock: C) -> Result<Presence<DynamoDb, ApiGateway, C>, ConfigError> {
-        let broadcast = Broadcast {
-            connections: self.connections()?,
-            gateway: self.gateway()?,
-            clock,
-        };
         Ok(Presence {
-            broadcast,
+            broadcast: self.broadcast(clock)?,
             encode: frames::presence,
         })
     }
@@ -100,9 +174,18 @@ impl<'a> Aws<'a> {
     pub fn tokens(&self) -> Result<ParameterStoreTokens, StartError> {
         let parameter = self.environment.require(TOKEN_KEY_PARAMETER)?;
         let audience = self.environment.require(TOKEN_AUDIENCE)?;
-        let client =
-            infra_sigv4::Client::new(self.credentials.clone(), self.region.clone(), self.endpoint_url.clone())?;
+        let client = infra_sigv4::Client::new(
+            SharedCredentialsProvider::new(self.credentials.clone()),
+            self.region.clone(),
+            self.endpoint_url.clone(),
+        )?;
         Ok(ParameterStoreTokens::new(client, parameter, audience))
+    }
+
+    /// Returns the connector as the SDK wants it. Its own builder would make one more per client, only to see that it can.
+    pub(super) fn http_client(&self) -> SharedHttpClient {
+        let connector = self.connector.clone();
+        http_client_fn(move |_, _| connector.clone())
     }
 
     pub(super) fn timeouts() -> TimeoutConfig {

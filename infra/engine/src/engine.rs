@@ -17,6 +17,7 @@ use crate::provider::{Cloud, CloudError, Live, Ownership};
 use crate::record::{Header, Lock, Outcome, Record, Recorded, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
+use crate::rollback;
 use crate::time::{SystemClock, Time};
 
 /// How often a deployment that waits for the lock asks for it.
@@ -42,11 +43,22 @@ pub struct Prepared {
     /// The recorded resources, without what was located.
     stored: BTreeMap<LogicalId, Recorded>,
     live: BTreeMap<LogicalId, Live>,
-    removes_all: bool,
+    goal: Goal,
     /// Whether another deployment was at work while this was read.
     is_stale: bool,
     /// The resources whose steps are kept; all without it.
     only: Option<BTreeSet<LogicalId>>,
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// All is as declared.
+    Deploy,
+    /// Nothing is left.
+    Destroy,
+    /// Callers meet the code that they met before the last deployment.
+    Rollback,
 }
 
 impl Prepared {
@@ -113,6 +125,11 @@ pub enum EngineError {
     /// The record describes what cannot be a stack.
     #[error("the deployment record contradicts itself")]
     Record(#[source] Mistakes),
+    /// There is nothing that a rollback could go back to.
+    #[error(
+        "no function has an earlier version: nothing was replaced since the first deployment, or since the last rollback"
+    )]
+    NothingBefore,
 }
 
 impl<C: Cloud, S: Store> Engine<C, S> {
@@ -169,7 +186,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             record,
             stored,
             live,
-            removes_all: false,
+            goal: Goal::Deploy,
             is_stale,
             only: None,
         })
@@ -216,9 +233,38 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             record,
             stored,
             live,
-            removes_all: true,
+            goal: Goal::Destroy,
             is_stale,
             only: None,
+        })
+    }
+
+    /// Reads record and aliases, and plans to move all aliases back to the versions that they named before the last
+    /// deployment that moved any. Nothing else is read, and nothing else goes back. Changes nothing.
+    ///
+    /// # Errors
+    /// What could not be read; [`EngineError::NothingBefore`] where there is no way back.
+    pub async fn plan_rollback(&self, graph: &Graph) -> Result<Prepared, EngineError> {
+        let (record, is_stale) = self.read_record(graph).await?;
+        let targets: Vec<_> = rollback::aliases(graph)
+            .filter_map(|(id, _)| Some(observe::recorded_target(graph.stack(), id, record.resources.get(id)?)))
+            .collect();
+        let live = observe::read(&*self.cloud, &*self.time, &targets)
+            .await
+            .map_err(EngineError::Read)?;
+        let plan = rollback::plan(graph, &record, &live);
+        if plan.is_empty() && !is_stale {
+            return Err(EngineError::NothingBefore);
+        }
+        let only = Some(plan.steps.iter().map(|step| step.id.clone()).collect());
+        Ok(Prepared {
+            plan,
+            stored: record.resources.clone(),
+            record,
+            live,
+            goal: Goal::Rollback,
+            is_stale,
+            only,
         })
     }
 
@@ -251,10 +297,18 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             record,
             stored: _,
             live,
-            removes_all,
+            goal,
             is_stale: _,
             only,
         } = prepared;
+        let pinned;
+        let graph = match goal {
+            Goal::Deploy | Goal::Destroy => graph,
+            Goal::Rollback => {
+                pinned = rollback::pinned(graph, &plan);
+                &pinned
+            }
+        };
         let recorder = Recorder::start(self.store.clone(), self.time.clone(), graph.stack().clone(), header);
         let results = Run {
             cloud: &self.cloud,
@@ -272,8 +326,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         .await;
         let (header, written) = recorder.finish().await;
         written.map_err(EngineError::Store)?;
-        self.end(graph, header, results, &plan, removes_all, only.is_some())
-            .await
+        self.end(graph, header, results, &plan, goal, only.is_some()).await
     }
 
     /// Returns the recorded deployment of a stack, or `None` when there is none.
@@ -359,10 +412,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         packages: &Packages,
         record: &Record,
         live: &BTreeMap<LogicalId, Live>,
-        removes_all: bool,
+        goal: Goal,
     ) -> bool {
-        if removes_all {
-            return record.header.fence == 0;
+        match goal {
+            Goal::Deploy => {}
+            Goal::Destroy => return record.header.fence == 0,
+            Goal::Rollback => return true,
         }
         let mut known = Known::default();
         let resources_match = graph.in_order().all(|(id, resource)| {
@@ -429,10 +484,10 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 record,
                 stored,
                 live,
-                removes_all,
+                goal,
                 ..
             } = &prepared;
-            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *removes_all) {
+            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *goal) {
                 return Ok(Ready::NothingToDo(prepared.record));
             }
             let now = self.time.now();
@@ -452,12 +507,17 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 }),
                 intents: recover::intents(plan, graph, &mut known, record, self.cloud.context(), packages),
                 // From a removal there is no way back.
-                last_good: if *removes_all {
-                    BTreeMap::new()
-                } else {
-                    last_good::remember(plan, stored, &record.header.last_good)
+                last_good: match goal {
+                    Goal::Deploy => last_good::remember(plan, stored, &record.header.last_good),
+                    Goal::Rollback => record.header.last_good.clone(),
+                    Goal::Destroy => BTreeMap::new(),
                 },
                 outputs: record.header.outputs.clone(),
+                aliased_before: match goal {
+                    Goal::Deploy => rollback::before(plan, graph, record, live),
+                    // Still needed if it is interrupted.
+                    Goal::Destroy | Goal::Rollback => record.header.aliased_before.clone(),
+                },
                 ..Header::default()
             };
             match self.store.begin(graph.stack(), record.header.fence, now, &header).await {
@@ -507,14 +567,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         old: &Prepared,
         overtaken: Option<StoreError>,
     ) -> Result<Prepared, EngineError> {
-        let mut new = if old.removes_all {
-            self.plan_destroy(graph).await?
-        } else {
-            self.plan_deploy(graph, packages).await?
+        let new = match (old.goal, &old.only) {
+            (Goal::Destroy, _) => self.plan_destroy(graph).await?,
+            (Goal::Rollback, _) => self.plan_rollback(graph).await?,
+            (Goal::Deploy, None) => self.plan_deploy(graph, packages).await?,
+            (Goal::Deploy, Some(only)) => self.plan_deploy(graph, packages).await?.only(only.clone()),
         };
-        if let Some(only) = &old.only {
-            new = new.only(only.clone());
-        }
         let agreed: BTreeSet<_> = old.plan.data_losses().map(|step| &step.id).collect();
         if new.plan.data_losses().all(|step| agreed.contains(&step.id)) {
             Ok(new)
@@ -531,7 +589,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         mut header: Header,
         results: Results,
         plan: &Plan,
-        removes_all: bool,
+        goal: Goal,
         is_partial: bool,
     ) -> Result<Report, EngineError> {
         let Results {
@@ -543,7 +601,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             known,
         } = results;
         let complete = failed.is_empty() && skipped.is_empty();
-        if removes_all && complete {
+        if goal == Goal::Destroy && complete {
             self.store
                 .erase(graph.stack(), header.fence)
                 .await
@@ -563,8 +621,11 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             header.intents.clear();
             header.outputs = self.outputs(graph, &known);
         }
-        if complete && header.intents.is_empty() {
+        if complete && goal == Goal::Deploy && header.intents.is_empty() {
             header.last_good.clear();
+        }
+        if complete && goal == Goal::Rollback {
+            header.aliased_before.clear();
         }
         self.store
             .write(graph.stack(), header.fence, &[], Some(&header))
