@@ -95,7 +95,8 @@ pub(crate) enum Command {
     /// Build the functions and bring a stage to what infra/ declares
     #[command(
         after_help = "Examples:\n  cargo xtask deploy --dry-run\n  cargo xtask deploy --stage prod --yes\n  \
-                      cargo xtask deploy --function send-message      its code and settings only, within seconds\n\n\
+                      cargo xtask deploy --function send-message      its code and settings only, within seconds\n  \
+                      cargo xtask deploy --rollback      undo a deployment that failed\n\n\
                       With --output json, stdout is {\"stack\", \"changed\": [{\"id\", \"type\", \"action\"}], \"failed\": […], \
                       \"outputs\": {…}}."
     )]
@@ -103,8 +104,7 @@ pub(crate) enum Command {
     /// Show what a deployment would change, including what somebody changed by hand
     #[command(
         after_help = "Examples:\n  cargo xtask diff --stage prod\n  cargo xtask diff --exit-code      ends with 3 when there are changes\n\n\
-                      With --output json, stdout is {\"stack\", \"actions\": [{\"id\", \"type\", \"action\", \"reason\", \"changes\", \
-                      \"physicalId\"}], \"unchanged\": [ID…], \"outputs\": {…}}."
+                      With --output json, stdout is one object: docs/plan-json.md."
     )]
     Diff(Diff),
     /// Send callers back to the code from before the last deployment, within seconds
@@ -115,6 +115,12 @@ pub(crate) enum Command {
                       With --output json, stdout is that of `deploy`, with \"rolledBack\": [{\"id\", \"from\", \"to\"}]."
     )]
     Rollback,
+    /// Look at the record of what is deployed, or make a lost one again
+    #[command(
+        subcommand_required = true,
+        after_help = "Examples:\n  cargo xtask state show --stage prod\n  cargo xtask state rebuild      after the table stackwright-state was lost"
+    )]
+    State(State),
     /// Delete a stage; says what is kept
     #[command(after_help = "Examples:\n  cargo xtask destroy\n  cargo xtask destroy --stage local --yes")]
     Destroy,
@@ -220,6 +226,15 @@ pub(crate) struct Deploy {
     /// Show the plan and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Take over what exists under the stage's names without its mark
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// Go on though a table or a secret is deleted or replaced, with all that is stored in it
+    #[arg(long)]
+    pub(crate) allow_replace: bool,
+    /// After a failed or interrupted deployment: return to what the last good one left, code included
+    #[arg(long, conflicts_with_all = ["functions", "adopt"])]
+    pub(crate) rollback: bool,
     /// Only this function of a deployed stage; may be repeated
     #[arg(long = "function", value_name = "NAME")]
     pub(crate) functions: Vec<String>,
@@ -231,6 +246,22 @@ pub(crate) struct Diff {
     /// End with 3 when there are changes
     #[arg(long)]
     pub(crate) exit_code: bool,
+}
+
+/// What to do with the record.
+#[derive(Debug, Args)]
+pub(crate) struct State {
+    #[command(subcommand)]
+    pub(crate) command: StateCommand,
+}
+
+/// Commands below `state`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// List the recorded resources
+    Show,
+    /// Record again what is declared and exists: found by names, tags and marks; no resource is changed
+    Rebuild,
 }
 
 /// Options of `logs`.

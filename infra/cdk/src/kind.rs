@@ -1,4 +1,5 @@
-//! Resource types: what CloudFormation calls them, and the rules that planner and executor read as data.
+//! Resource types: what CloudFormation calls them, and what holds for a type as a whole. What holds for its properties is data:
+//! see [`Kind::schema`].
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,25 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; Self::Parameter as usize + 1] = [
+        Self::Api,
+        Self::Authorizer,
+        Self::Deployment,
+        Self::Integration,
+        Self::Route,
+        Self::RouteResponse,
+        Self::Stage,
+        Self::Table,
+        Self::Role,
+        Self::RolePolicy,
+        Self::Function,
+        Self::Alias,
+        Self::Permission,
+        Self::LogGroup,
+        Self::Parameter,
+    ];
+
     /// Returns CloudFormation's name of the type.
     #[must_use]
     pub const fn cloudformation_type(self) -> &'static str {
@@ -80,28 +100,6 @@ impl Kind {
             | Self::RolePolicy
             | Self::Alias
             | Self::Permission => None,
-        }
-    }
-
-    /// Returns the properties whose change needs a new resource: `createOnlyProperties` of the CloudFormation schemas.
-    ///
-    /// `Trigger` of a deployment is ours, see [`Kind::is_own_property`].
-    #[must_use]
-    pub const fn create_only_properties(self) -> &'static [&'static str] {
-        match self {
-            Self::Api => &["ProtocolType"],
-            Self::Authorizer | Self::Integration | Self::Route => &["ApiId"],
-            Self::Deployment => &["ApiId", "Trigger"],
-            Self::RouteResponse => &["ApiId", "RouteId", "RouteResponseKey"],
-            Self::Stage => &["ApiId", "StageName"],
-            Self::Table => &["TableName", "KeySchema"],
-            Self::Role => &["RoleName", "Path"],
-            Self::RolePolicy => &["RoleName", "PolicyName"],
-            Self::Function => &["FunctionName", "PackageType"],
-            Self::Alias => &["FunctionName", "Name"],
-            Self::Permission => &["FunctionName", "Action", "Principal", "SourceArn", "SourceAccount"],
-            Self::LogGroup => &["LogGroupName"],
-            Self::Parameter => &["Name", "Type"],
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use infra_cdk::{Graph, Kind, LogicalId, Resource};
 use serde_json::Value as Json;
 
-use crate::plan::{Action, After, Change, Plan, Step};
+use crate::plan::{Action, After, Cause, Change, Plan, Step};
 use crate::provider::Live;
 use crate::record::Record;
 
@@ -59,7 +59,8 @@ pub(crate) fn plan_rollback(graph: &Graph, record: &Record, live: &BTreeMap<Logi
                 property: VERSION.to_owned(),
                 from: Some(from.into()),
                 to: After::Value(Json::from(to.as_str())),
-                drift: false,
+                cause: Cause::Declaration,
+                replaces: false,
             }],
             physical_id: Some(live.physical_id.clone()),
             after: BTreeSet::new(),

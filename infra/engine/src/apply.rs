@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infra_cdk::{Graph, LogicalId};
+use serde_json::Value as Json;
 
 use crate::event::Event;
 use crate::plan::{Action, After, Known, Packages, Plan, Step, StepId};
@@ -15,13 +16,27 @@ use crate::provider::{Class, Cloud, CloudError, Desired, Live, Properties, Targe
 use crate::record::{Outcome, Record, Recorded};
 use crate::recorder::Recorder;
 use crate::time::Time;
-use crate::{observe, retry};
+use crate::{diff, observe, retry};
 
 /// Steps in flight at most. The clouds' own rates are kept by their providers.
 const IN_FLIGHT_MAX: usize = 64;
 
 /// How often an interrupt is looked for while steps are in flight.
 const INTERRUPT_POLL: Duration = Duration::from_millis(100);
+
+/// Sets a property by its path, such as `DefaultRouteSettings.ThrottlingRateLimit`.
+fn set(properties: &mut Properties, path: &str, value: Json) {
+    match path.split_once('.') {
+        None => {
+            properties.insert(path.to_owned(), value);
+        }
+        Some((first, rest)) => {
+            if let Some(Json::Object(inner)) = properties.get_mut(first) {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
 
 /// Everything that running a plan needs.
 pub(crate) struct Run<'a, C, T> {
@@ -142,7 +157,7 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
                 let desired = self.desired(step, known);
                 Box::pin(async move {
                     let outcome = match desired {
-                        Ok((desired, live)) => self.reconcile(desired, live).await,
+                        Ok((desired, declared, live)) => self.reconcile(desired, declared, live).await,
                         Err(error) => Err(error),
                     };
                     (index, started, outcome)
@@ -163,17 +178,17 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
         }
     }
 
-    async fn reconcile(&self, desired: Desired, live: Option<&Live>) -> Result<Done, CloudError> {
+    async fn reconcile(&self, desired: Desired, declared: Properties, live: Option<&Live>) -> Result<Done, CloudError> {
         let attempt = || async {
             self.recorder.check(&**self.time)?;
             self.cloud.reconcile(&desired, live).await
         };
         let live = self.persist(&desired.id, attempt).await?;
-        Ok(Done::Applied(Box::new(live), desired.properties))
+        Ok(Done::Applied(Box::new(live), declared))
     }
 
-    /// Returns what the step shall make, and what is there to start from.
-    fn desired(&self, step: &Step, known: &mut Known) -> Result<(Desired, Option<&Live>), CloudError> {
+    /// Returns what the step shall make, what of it is declared, and what is there to start from.
+    fn desired(&self, step: &Step, known: &mut Known) -> Result<(Desired, Properties, Option<&Live>), CloudError> {
         let resource = &self.graph.resources()[&step.id];
         let resolved = known.resolve(&step.id, resource, self.graph, self.cloud.context(), self.packages);
         if let Some(unknown) = resolved.unknown.first() {
@@ -186,10 +201,14 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             });
         }
         let live = self.live.get(&step.id).filter(|_| step.action != Action::Replace);
-        let cleared = step
-            .changes
-            .iter()
-            .filter(|change| change.to == After::Cleared && !change.property.contains('.'));
+        let mut properties = resolved.properties.clone();
+        let mut cleared = Vec::new();
+        for change in step.changes.iter().filter(|change| change.to == After::Cleared) {
+            match diff::value_that_clears(step.kind, &change.property) {
+                Some(value) => set(&mut properties, &change.property, value.clone()),
+                None => cleared.push(change.property.clone()),
+            }
+        }
         let package = resource.properties.values().find_map(|value| match value {
             infra_cdk::Value::Package(name) => self.packages.get(name).map(|package| package.zip.clone()),
             _ => None,
@@ -198,11 +217,11 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             stack: self.graph.stack().clone(),
             id: step.id.clone(),
             kind: step.kind,
-            properties: resolved.properties,
-            cleared: cleared.map(|change| change.property.clone()).collect(),
+            properties,
+            cleared,
             package,
         };
-        Ok((desired, live))
+        Ok((desired, resolved.properties, live))
     }
 
     /// Returns what a deletion deletes: the resource as recorded, or as found where it was not recorded.

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use infra_cdk::{Graph, LogicalId};
+use infra_cdk::{Graph, LogicalId, Mistakes};
 use serde_json::Value as Json;
 
 use crate::aliases;
 use crate::apply::{Results, Run};
 use crate::event::Event;
+use crate::last_good;
 use crate::observe::{self, observe};
 use crate::plan::{self, Action, Facts, Foreign, Known, Packages, Plan};
 use crate::provider::{Cloud, CloudError, Live, Ownership};
-use crate::record::{Header, Lock, Record, Store, StoreError};
+use crate::record::{Header, Lock, Outcome, Record, Recorded, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
 
@@ -30,6 +31,7 @@ pub struct Engine<C, S, T = SystemClock> {
     store: Arc<S>,
     time: Arc<T>,
     owner: String,
+    adopts: bool,
 }
 
 /// A plan, and what it was made from.
@@ -39,6 +41,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// What was recorded, and for a removal also what was located; empty before the first deployment.
     pub record: Record,
+    /// The recorded resources, without what was located.
+    stored: BTreeMap<LogicalId, Recorded>,
     live: BTreeMap<LogicalId, Live>,
     goal: Goal,
     /// Whether another deployment was at work while this was read.
@@ -87,6 +91,17 @@ pub struct Report {
     pub record: Record,
 }
 
+/// What was recorded again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rebuilt {
+    /// What was found and is recorded now.
+    pub recorded: Vec<LogicalId>,
+    /// What is declared and was not found.
+    pub missing: Vec<LogicalId>,
+    /// What was found under the stack's names without its mark.
+    pub foreign: Vec<Foreign>,
+}
+
 /// How a deployment begins.
 enum Ready {
     /// The lock is held, and the plan is up to date.
@@ -108,6 +123,9 @@ pub enum EngineError {
     /// Resources of ours would take the names of others.
     #[error("{}", .0.iter().map(|Foreign { id, found }| format!("{id} is not this stack's: {found}")).collect::<Vec<_>>().join("\n"))]
     Foreign(Vec<Foreign>),
+    /// The record describes what cannot be a stack.
+    #[error("the deployment record contradicts itself")]
+    Record(#[source] Mistakes),
     /// There is nothing that a rollback could go back to.
     #[error(
         "no function has an earlier version: nothing was replaced since the first deployment, or since the last rollback"
@@ -130,7 +148,15 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             store: Arc::new(store),
             time: Arc::new(time),
             owner: owner.into(),
+            adopts: false,
         }
+    }
+
+    /// Sets whether deployments take over what exists under the stack's names without its mark, instead of refusing.
+    #[must_use]
+    pub fn adopting(mut self, adopts: bool) -> Self {
+        self.adopts = adopts;
+        self
     }
 
     /// Reads record and live resources and plans a deployment. Changes nothing.
@@ -139,6 +165,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read, or what stands in the way.
     pub async fn plan_deploy(&self, graph: &Graph, packages: &Packages) -> Result<Prepared, EngineError> {
         let (mut record, is_stale) = self.read_record(graph).await?;
+        let stored = record.resources.clone();
         let mut live = observe(&*self.cloud, &*self.time, graph, packages, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -152,11 +179,13 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             context,
             record: &record,
             live: &live,
+            adopt: self.adopts,
         })
         .map_err(EngineError::Foreign)?;
         Ok(Prepared {
             plan,
             record,
+            stored,
             live,
             goal: Goal::Deploy,
             is_stale,
@@ -172,6 +201,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn plan_destroy(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let packages = Packages::new();
         let (mut record, is_stale) = self.read_record(graph).await?;
+        let stored = record.resources.clone();
         let located = observe::locate_unrecorded(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -201,10 +231,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             context,
             record: &record,
             live: &live,
+            adopt: self.adopts,
         });
         Ok(Prepared {
             plan,
             record,
+            stored,
             live,
             goal: Goal::Destroy,
             is_stale,
@@ -232,6 +264,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let only = Some(plan.steps.iter().map(|step| step.id.clone()).collect());
         Ok(Prepared {
             plan,
+            stored: record.resources.clone(),
             record,
             live,
             goal: Goal::Rollback,
@@ -267,6 +300,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let Prepared {
             plan,
             record,
+            stored: _,
             live,
             goal,
             is_stale: _,
@@ -308,6 +342,74 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         self.store.load(graph.stack()).await.map_err(EngineError::Store)
     }
 
+    /// Returns the stack as the last deployment that ended well left it, to be deployed again; `None` when no deployment
+    /// has failed or was interrupted since. Packages are named by their digests in base64.
+    ///
+    /// # Errors
+    /// When the record cannot be read, or contradicts itself.
+    pub async fn last_good(&self, graph: &Graph) -> Result<Option<Graph>, EngineError> {
+        let record = self.record(graph).await?.unwrap_or_default();
+        last_good::last_good(graph.stack(), &record).map_err(EngineError::Record)
+    }
+
+    /// Records again what exists and carries the stack's mark, and is declared and not recorded. Changes no resource, and
+    /// nothing that is recorded. What is not declared cannot be found: rebuild from the declaration that was deployed.
+    ///
+    /// # Errors
+    /// What could not be read or written, or who is deploying.
+    pub async fn rebuild(&self, graph: &Graph) -> Result<Rebuilt, EngineError> {
+        let mut record = self.record(graph).await?.unwrap_or_default();
+        let live = observe(&*self.cloud, &*self.time, graph, &Packages::new(), &record)
+            .await
+            .map_err(EngineError::Read)?;
+        let mut rebuilt = Rebuilt::default();
+        let mut known = Known::default();
+        let mut outcomes = Vec::new();
+        for (id, resource) in graph.in_order() {
+            known.resolve(id, resource, graph, self.cloud.context(), &Packages::new());
+            let Some(found) = live.get(id) else {
+                rebuilt.missing.push(id.clone());
+                continue;
+            };
+            known.learn(id, &found.attributes);
+            if record.resources.contains_key(id) {
+                continue;
+            }
+            if let Ownership::Foreign(found) = &found.ownership {
+                rebuilt.foreign.push(Foreign {
+                    id: id.clone(),
+                    found: found.clone(),
+                });
+                continue;
+            }
+            let mut properties = found.properties.clone();
+            properties.retain(|name, _| resource.properties.contains_key(name));
+            let recorded = observe::recorded(graph, id, found, properties);
+            record.resources.insert(id.clone(), recorded.clone());
+            outcomes.push(Outcome::Put(id.clone(), recorded));
+            rebuilt.recorded.push(id.clone());
+        }
+        if outcomes.is_empty() {
+            return Ok(rebuilt);
+        }
+        let now = self.time.now();
+        let expected = record.header.fence;
+        record.header.fence += 1;
+        record.header.outputs.extend(self.outputs(graph, &known));
+        record.header.lock = Some(Lock {
+            owner: self.owner.clone(),
+            acquired_at: now,
+            lease_until: now + LEASE_S,
+        });
+        let (stack, fence) = (graph.stack(), record.header.fence);
+        let begun = self.store.begin(stack, expected, now, &record.header).await;
+        begun.map_err(EngineError::Store)?;
+        record.header.lock = None;
+        let written = self.store.write(stack, fence, &outcomes, Some(&record.header)).await;
+        written.map_err(EngineError::Store)?;
+        Ok(rebuilt)
+    }
+
     /// Returns whether the record says already what is declared, down to policies and outputs.
     fn is_recorded(&self, graph: &Graph, known: &Known, prepared: &Prepared) -> bool {
         let Prepared { record, live, .. } = prepared;
@@ -324,6 +426,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         resources_match
             && record.header.lock.is_none()
             && record.header.intents.is_empty()
+            && record.header.last_good.is_empty()
             && self.outputs(graph, known) == record.header.outputs
     }
 
@@ -375,6 +478,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             let Prepared {
                 plan,
                 record,
+                stored,
                 live,
                 goal,
                 ..
@@ -392,6 +496,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                     lease_until: now + LEASE_S,
                 }),
                 intents: recover::intents(plan, graph, &known, record, live),
+                // From a removal there is no way back.
+                last_good: match goal {
+                    Goal::Deploy => last_good::remember(plan, stored, &record.header.last_good),
+                    Goal::Rollback => record.header.last_good.clone(),
+                    Goal::Destroy => BTreeMap::new(),
+                },
                 outputs: record.header.outputs.clone(),
                 aliased_before: match goal {
                     Goal::Deploy => aliases::before(plan, graph, record, live),
@@ -500,6 +610,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         if complete && !is_partial {
             header.intents.clear();
             header.outputs = self.outputs(graph, &known);
+        }
+        if complete && goal == Goal::Deploy && header.intents.is_empty() {
+            header.last_good.clear();
         }
         if complete && goal == Goal::Rollback {
             header.aliased_before.clear();

@@ -37,6 +37,10 @@ pub struct Header {
     pub lock: Option<Lock>,
     /// What the running or interrupted deployment set out to do, written before its first mutating call.
     pub intents: Vec<Intent>,
+    /// What the resources were that have been touched since a deployment ended well, as that one left them; `None` for
+    /// those that did not exist.
+    #[serde(default)]
+    pub last_good: BTreeMap<LogicalId, Option<Recorded>>,
     /// Outputs of the last finished deployment.
     pub outputs: BTreeMap<String, Json>,
     /// The versions that aliases named before the last deployment that moved any of them: where a rollback goes. Empty
@@ -52,6 +56,7 @@ impl Default for Header {
             fence: 0,
             lock: None,
             intents: Vec::new(),
+            last_good: BTreeMap::new(),
             outputs: BTreeMap::new(),
             aliased_before: BTreeMap::new(),
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Options, World, chat, packages};
 use infra_cdk::{Kind, RemovalPolicy};
-use infra_engine::{Action, Class, EngineError, Event, Lock};
+use infra_engine::{Action, Cause, Class, EngineError, Event, Lock};
 
 fn set(steps: &[(&str, Action)]) -> BTreeSet<(String, Action)> {
     steps.iter().map(|(id, action)| ((*id).to_owned(), *action)).collect()
@@ -249,7 +249,7 @@ async fn drift_is_seen_and_undone() {
         .unwrap()
         .plan;
     assert_eq!(plan.steps.len(), 2);
-    assert!(plan.steps[0].changes[0].drift);
+    assert_eq!(plan.steps[0].changes[0].cause, Cause::Drift);
     assert_eq!(plan.steps[0].reason, "changed outside of this stack");
     world.deploy(&graph).await;
     assert_eq!(world.planned(&graph).await, set(&[]));

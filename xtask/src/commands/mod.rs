@@ -3,6 +3,7 @@
 mod bench;
 mod coverage;
 mod deploy;
+mod deploy_last_good;
 mod destroy;
 mod dev;
 mod diff;
@@ -12,6 +13,7 @@ mod logs;
 mod outputs;
 mod rollback;
 mod sim;
+mod state;
 mod synth;
 mod test;
 mod token;
@@ -59,6 +61,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
         Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
         Command::Rollback => Box::pin(rollback::run(&app)).await,
+        Command::State(options) => state::run(&app, options.command).await,
         Command::Destroy => Box::pin(destroy::run(&app)).await,
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,

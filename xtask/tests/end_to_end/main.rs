@@ -9,6 +9,7 @@ mod deploy;
 mod fan_out;
 mod history;
 mod limits;
+mod planning;
 mod refusals;
 mod rooms;
 mod support;

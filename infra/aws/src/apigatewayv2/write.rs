@@ -24,10 +24,6 @@ const POLL_LAST: Duration = Duration::from_secs(1);
 /// Deployments take a second or two; this is far more.
 const DEPLOYED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Limits of a stage that sets none (API Gateway Developer Guide, "Protect your WebSocket APIs with throttling").
-const RATE_LIMIT_DEFAULT: f64 = 10_000.0;
-const BURST_LIMIT_DEFAULT: i32 = 5_000;
-
 pub(super) async fn api(
     session: &Session,
     desired: &Desired,
@@ -101,7 +97,7 @@ pub(super) async fn authorizer(
         .set_authorizer_type(kind)
         .set_authorizer_uri(uri)
         .set_identity_source(Some(sources));
-    if ["Name", "AuthorizerType", "AuthorizerUri"]
+    if ["Name", "AuthorizerType", "AuthorizerUri", "IdentitySource"]
         .iter()
         .any(|property| differs(desired, &live, property))
     {
@@ -222,7 +218,6 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
     .iter()
     .any(|property| differs(desired, live, property));
     if changed {
-        let cleared = |name: &str| is_cleared(desired, name);
         let call = session
             .apigateway()
             .update_route()
@@ -230,12 +225,10 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
             .route_id(&live.physical_id)
             .route_key(key)
             .set_target(target)
-            .set_authorization_type(
-                authorization.or_else(|| cleared("AuthorizationType").then_some(AuthorizationType::None)),
-            )
+            .set_authorization_type(authorization)
             .set_authorizer_id(authorizer)
             .set_route_response_selection_expression(
-                expression.or_else(|| cleared("RouteResponseSelectionExpression").then(String::new)),
+                expression.or_else(|| is_cleared(desired, "RouteResponseSelectionExpression").then(String::new)),
             );
         session.change_api(api, "apigateway:UpdateRoute", call.send()).await?;
     }
@@ -357,22 +350,13 @@ pub(super) async fn stage(session: &Session, desired: &Desired, live: Option<&Li
         }
     };
     if differs(desired, live, "DeploymentId") || differs(desired, live, "DefaultRouteSettings") {
-        // Nothing removes default limits; AWS's own are what a stage without limits has.
-        let limits = limits(desired).or_else(|| {
-            is_cleared(desired, "DefaultRouteSettings").then(|| {
-                RouteSettings::builder()
-                    .throttling_rate_limit(RATE_LIMIT_DEFAULT)
-                    .throttling_burst_limit(BURST_LIMIT_DEFAULT)
-                    .build()
-            })
-        });
         let call = session
             .apigateway()
             .update_stage()
             .api_id(api)
             .stage_name(name)
             .set_deployment_id(deployment)
-            .set_default_route_settings(limits);
+            .set_default_route_settings(limits(desired));
         session.change_api(api, "apigateway:UpdateStage", call.send()).await?;
     }
     sync_tags(session, desired, live, &format!("/apis/{api}/stages/{name}")).await?;

@@ -261,10 +261,9 @@ impl State {
             if desired.kind == Kind::Function && thing.settled_at > now {
                 return Err(error(operation, "ResourceConflictException", Class::Busy));
             }
-            let create_only = desired.kind.create_only_properties().iter();
-            if let Some(name) = create_only
-                .copied()
-                .find(|name| thing.live.properties.get(*name) != desired.properties.get(*name))
+            let mut create_only = desired.kind.schema().create_only.iter();
+            if let Some(name) =
+                create_only.find(|name| thing.live.properties.get(*name) != desired.properties.get(*name))
             {
                 return refused(&format!("{name} cannot be changed"));
             }

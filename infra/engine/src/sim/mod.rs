@@ -329,6 +329,15 @@ impl State {
 /// Returns packages whose digests follow from their names.
 #[must_use]
 pub fn packages(graph: &Graph) -> Packages {
+    packaged(graph, |name| format!("sha256 of {name}"))
+}
+
+/// Returns the packages of a graph that names them by their digests.
+fn packages_by_digest(graph: &Graph) -> Packages {
+    packaged(graph, str::to_owned)
+}
+
+fn packaged(graph: &Graph, digest: impl Fn(&str) -> String) -> Packages {
     let codes = graph
         .resources()
         .values()
@@ -337,7 +346,7 @@ pub fn packages(graph: &Graph) -> Packages {
         .filter_map(|code| match code {
             Value::Package(name) => {
                 let package = Package {
-                    sha256: format!("sha256 of {name}"),
+                    sha256: digest(name),
                     zip: Arc::from(*b"zip"),
                 };
                 Some((name.clone(), package))

@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use infra_cdk::{Graph, LogicalId, StackId};
 
-use super::{Shared, World, lock, packages};
+use super::{Shared, World, lock, packages, packages_by_digest};
 use crate::plan::{Action, Packages};
 use crate::{EngineError, Event, Report};
 
@@ -21,6 +21,8 @@ pub enum Job<'a> {
     Deploy(&'a Graph),
     /// Removes a graph's stack.
     Destroy(&'a Graph),
+    /// Returns a graph's stack to what the last deployment that ended well left.
+    Rollback(&'a Graph),
 }
 
 /// What becomes of a process, at the boundary of a call: each has one before it is sent and one after its answer.
@@ -193,13 +195,18 @@ impl World {
     /// Plans and applies until the process ends or dies. Sees that no step begins too early.
     pub(super) async fn work(&self, process: &Arc<Process>, job: Job<'_>) -> Ended {
         let engine = self.engine_of(process);
-        let (graph, packages) = match job {
-            Job::Deploy(graph) => (graph, packages(graph)),
-            Job::Destroy(graph) => (graph, Packages::new()),
-        };
-        let verb = match job {
-            Job::Deploy(_) => "deploys",
-            Job::Destroy(_) => "destroys",
+        let good;
+        let (graph, packages, verb) = match job {
+            Job::Deploy(graph) => (graph, packages(graph), "deploys"),
+            Job::Destroy(graph) => (graph, Packages::new(), "destroys"),
+            Job::Rollback(graph) => match engine.last_good(graph).await {
+                Ok(Some(found)) => {
+                    good = found;
+                    (&good, packages_by_digest(&good), "goes back to")
+                }
+                Ok(None) => return Ended::Reported(Box::default()),
+                Err(error) => return Ended::Refused(error),
+            },
         };
         self.note(|| format!("{} {verb} {} resources", process.name(), graph.resources().len()));
         let watch = Mutex::new(Watch::default());
@@ -224,7 +231,7 @@ impl World {
         };
         let run = async {
             let prepared = match job {
-                Job::Deploy(_) => engine.plan_deploy(graph, &packages).await?,
+                Job::Deploy(_) | Job::Rollback(_) => engine.plan_deploy(graph, &packages).await?,
                 Job::Destroy(_) => engine.plan_destroy(graph).await?,
             };
             let apply = engine.apply(graph, &packages, prepared, &process.is_interrupted, &observer);
