@@ -4,8 +4,9 @@
 //! service's rate, name the operation and sort the error. Nothing here repeats a call; the engine does, because it
 //! alone knows what else is waiting. Read next: [`crate::AwsCloud`].
 
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -70,6 +71,7 @@ struct Inner {
     lambda: aws_sdk_lambda::Client,
     signed: infra_sigv4::Client,
     throttle: Throttle,
+    calls: Mutex<BTreeMap<String, u32>>,
 }
 
 /// Why no session could be opened.
@@ -157,7 +159,7 @@ impl Session {
             account: identity.account().unwrap_or_default().to_owned(),
         };
         let throttle = match endpoint_url {
-            Some(_) => Throttle::unlimited(),
+            Some(_) => Throttle::when_told(),
             None => Throttle::at_quotas(),
         };
         Ok(Self {
@@ -170,6 +172,7 @@ impl Session {
                 lambda: aws_sdk_lambda::Client::new(&config),
                 signed,
                 throttle,
+                calls: Mutex::new(BTreeMap::from([("sts:GetCallerIdentity".to_owned(), 1)])),
             }),
         })
     }
@@ -190,6 +193,20 @@ impl Session {
     #[must_use]
     pub fn endpoint_url(&self) -> Option<&str> {
         self.inner.endpoint_url.as_deref()
+    }
+
+    /// Returns how many calls were made so far by operation, such as `lambda:CreateFunction`; repeated ones count again.
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<String, u32> {
+        let calls = self.inner.calls.lock();
+        calls.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a call may be made, and counts it.
+    async fn admit(&self, service: Service, operation: &str) {
+        self.inner.throttle.acquire(service).await;
+        let mut calls = self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        *calls.entry(operation.to_owned()).or_default() += 1;
     }
 
     pub(crate) fn apigateway(&self) -> &aws_sdk_apigatewayv2::Client {
@@ -217,7 +234,7 @@ impl Session {
         // SDK futures are large, and an `async fn` would hold this one twice.
         let call = Box::pin(call);
         async move {
-            self.inner.throttle.acquire(service).await;
+            self.admit(service, operation).await;
             let result = call.await.map_err(|error| from_sdk(operation, &error));
             self.noted(service, result)
         }
@@ -225,13 +242,11 @@ impl Session {
 
     /// Calls IAM and returns the answer, an XML text.
     pub(crate) async fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> Result<String, CloudError> {
-        self.inner.throttle.acquire(Service::Iam).await;
+        let operation = format!("iam:{action}");
+        self.admit(Service::Iam, &operation).await;
         let call = self.inner.signed.query("iam", "2010-05-08", action, parameters);
         let result = call.await;
-        self.noted(
-            Service::Iam,
-            result.map_err(|error| from_call(&format!("iam:{action}"), &error)),
-        )
+        self.noted(Service::Iam, result.map_err(|error| from_call(&operation, &error)))
     }
 
     /// Calls CloudWatch Logs.
@@ -252,13 +267,11 @@ impl Session {
         action: &str,
         input: &Json,
     ) -> Result<Json, CloudError> {
-        self.inner.throttle.acquire(service).await;
+        let operation = format!("{prefix}:{action}");
+        self.admit(service, &operation).await;
         let target = format!("{target}.{action}");
         let result = self.inner.signed.aws_json(prefix, &target, input).await;
-        self.noted(
-            service,
-            result.map_err(|error| from_call(&format!("{prefix}:{action}"), &error)),
-        )
+        self.noted(service, result.map_err(|error| from_call(&operation, &error)))
     }
 
     /// Returns the attributes of a resource whose name we chose: all of them follow from the name.

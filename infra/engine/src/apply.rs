@@ -10,6 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use infra_cdk::{Graph, LogicalId};
 
 use crate::event::Event;
+use crate::packaging::Packaging;
 use crate::plan::{Action, After, Known, Packages, Plan, Step, StepId};
 use crate::provider::{Class, Cloud, CloudError, Desired, Live, Properties, Target};
 use crate::record::{Outcome, Record, Recorded};
@@ -28,7 +29,7 @@ pub(crate) struct Run<'a, C, T> {
     pub(crate) cloud: &'a Arc<C>,
     pub(crate) time: &'a Arc<T>,
     pub(crate) graph: &'a Graph,
-    pub(crate) packages: &'a Packages,
+    pub(crate) packaging: &'a Packaging,
     pub(crate) plan: &'a Plan,
     pub(crate) record: &'a Record,
     pub(crate) live: &'a BTreeMap<LogicalId, Live>,
@@ -63,71 +64,86 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             resources: self.record.resources.clone(),
             ..Results::default()
         };
+        let mut packaging = self.packaging.clone();
+        let packages = packaging.look();
         // Unchanged resources are known from the start; so is what a step that changes nothing assigned will not touch.
         for (id, resource) in self.graph.in_order() {
             results
                 .known
-                .resolve(id, resource, self.graph, self.cloud.context(), self.packages);
+                .resolve(id, resource, self.graph, self.cloud.context(), &packages);
             if let Some(live) = self.live.get(id) {
                 results.known.learn(id, &live.attributes);
             }
         }
-        self.record_unchanged(&mut results);
+        self.record_unchanged(&mut results, &packages);
 
         let mut waiting: BTreeSet<usize> = (0..self.plan.steps.len()).collect();
         let mut done: BTreeSet<StepId> = BTreeSet::new();
         let mut in_flight: InFlight<'_> = FuturesUnordered::new();
         loop {
             let stop = self.interrupted.load(Ordering::Relaxed) || self.recorder.is_lost();
+            let mut awaits_package = false;
             if !stop {
+                let is_over = packaging.is_over();
+                let packages = packaging.look();
                 let ready: Vec<usize> = waiting
                     .iter()
                     .copied()
                     .filter(|index| self.plan.steps[*index].after.is_subset(&done))
+                    .filter(|index| {
+                        let lacks = self.lacks_package(&self.plan.steps[*index], &packages);
+                        awaits_package |= lacks && !is_over;
+                        !lacks
+                    })
                     .take(IN_FLIGHT_MAX.saturating_sub(in_flight.len()))
                     .collect();
                 for index in ready {
                     waiting.remove(&index);
-                    in_flight.push(self.start(index, &mut results.known));
+                    in_flight.push(self.start(index, &mut results.known, &packages));
                 }
             }
-            if in_flight.is_empty() {
-                results.interrupted = stop && !waiting.is_empty();
+            if in_flight.is_empty() && !awaits_package {
+                results.interrupted |= stop && !waiting.is_empty();
                 break;
             }
             let next = tokio::select! {
                 biased;
-                next = in_flight.next() => next,
+                Some(next) = in_flight.next() => next,
+                () = packaging.changed(), if awaits_package => continue,
                 () = self.time.sleep(INTERRUPT_POLL) => continue,
             };
-            if let Some((index, started, outcome)) = next {
-                let step = &self.plan.steps[index];
-                if self.settle(step, started, outcome, &mut results) {
-                    done.insert(step.step_id());
-                }
+            let (index, started, outcome) = next;
+            let step = &self.plan.steps[index];
+            if self.settle(step, started, outcome, &mut results) {
+                done.insert(step.step_id());
             }
         }
+        let undone: BTreeSet<LogicalId> = results.failed.iter().map(|(id, ..)| id.clone()).collect();
+        // In the plan's order, so that a whole chain is due to the one that failed.
+        let mut due_to: BTreeMap<StepId, LogicalId> = BTreeMap::new();
         for index in waiting {
-            let Step { id, kind, action, .. } = &self.plan.steps[index];
-            (self.observer)(Event::Skipped {
-                id: id.clone(),
-                kind: *kind,
-                action: *action,
+            let step = &self.plan.steps[index];
+            let needs = step.after.iter().find_map(|before| {
+                let (StepId::Apply(id) | StepId::Remove(id)) = before;
+                due_to.get(before).or_else(|| undone.get(id)).cloned()
             });
-            results.skipped.push((id.clone(), *action));
+            if let Some(needs) = &needs {
+                due_to.insert(step.step_id(), needs.clone());
+            }
+            self.skip(step, needs, &mut results);
         }
         results
     }
 
     /// Records again what is live as declared, where the record would say something else, such as another removal policy.
-    fn record_unchanged(&self, results: &mut Results) {
+    fn record_unchanged(&self, results: &mut Results, packages: &Packages) {
         for id in &self.plan.unchanged {
             let (Some(live), Some(resource)) = (self.live.get(id), self.graph.resources().get(id)) else {
                 continue;
             };
             let resolved = results
                 .known
-                .resolve(id, resource, self.graph, self.cloud.context(), self.packages);
+                .resolve(id, resource, self.graph, self.cloud.context(), packages);
             let now = observe::recorded(self.graph, id, live, resolved.properties);
             if results.resources.get(id) != Some(&now) {
                 results.resources.insert(id.clone(), now.clone());
@@ -136,11 +152,34 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
         }
     }
 
+    /// Returns whether the step makes a function whose package is not there yet.
+    fn lacks_package(&self, step: &Step, packages: &Packages) -> bool {
+        match step.action {
+            Action::Create | Action::Adopt | Action::Update | Action::Replace => {
+                let names = self.graph.resources()[&step.id].packages();
+                names.into_iter().any(|name| !packages.contains_key(name))
+            }
+            Action::Delete | Action::Retain | Action::Forget => false,
+        }
+    }
+
+    fn skip(&self, step: &Step, needs: Option<LogicalId>, results: &mut Results) {
+        let Step { id, kind, action, .. } = step;
+        (self.observer)(Event::Skipped {
+            id: id.clone(),
+            kind: *kind,
+            action: *action,
+            needs,
+        });
+        results.skipped.push((id.clone(), *action));
+    }
+
     /// Begins a step; everything that it needs is done.
     fn start<'s>(
         &'s self,
         index: usize,
         known: &mut Known,
+        packages: &Packages,
     ) -> BoxFuture<'s, (usize, Instant, Result<Done, CloudError>)> {
         let step = &self.plan.steps[index];
         let started = Instant::now();
@@ -151,7 +190,7 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
         });
         match step.action {
             Action::Create | Action::Adopt | Action::Update | Action::Replace => {
-                let desired = self.desired(step, known);
+                let desired = self.desired(step, known, packages);
                 Box::pin(async move {
                     let outcome = match desired {
                         Ok((desired, live)) => self.reconcile(desired, live).await,
@@ -179,9 +218,14 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
     }
 
     /// Returns what the step shall make, and what is there to start from.
-    fn desired(&self, step: &Step, known: &mut Known) -> Result<(Desired, Option<&Live>), CloudError> {
+    fn desired(
+        &self,
+        step: &Step,
+        known: &mut Known,
+        packages: &Packages,
+    ) -> Result<(Desired, Option<&Live>), CloudError> {
         let resource = &self.graph.resources()[&step.id];
-        let resolved = known.resolve(&step.id, resource, self.graph, self.cloud.context(), self.packages);
+        let resolved = known.resolve(&step.id, resource, self.graph, self.cloud.context(), packages);
         if let Some(unknown) = resolved.unknown.first() {
             return Err(CloudError {
                 operation: format!("resolving {}.{unknown}", step.id),
@@ -196,17 +240,14 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             .changes
             .iter()
             .filter(|change| change.to == After::Cleared && !change.property.contains('.'));
-        let package = resource.properties.values().find_map(|value| match value {
-            infra_cdk::Value::Package(name) => self.packages.get(name).map(|package| package.zip.clone()),
-            _ => None,
-        });
+        let package = resource.packages().into_iter().find_map(|name| packages.get(name));
         let desired = Desired {
             stack: self.graph.stack().clone(),
             id: step.id.clone(),
             kind: step.kind,
             properties: resolved.properties,
             cleared: cleared.map(|change| change.property.clone()).collect(),
-            package,
+            package: package.map(|package| package.zip.clone()),
         };
         Ok((desired, live))
     }
@@ -237,7 +278,7 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             if goes_on {
                 (self.observer)(Event::Retrying {
                     id: id.clone(),
-                    reason: error.to_string(),
+                    error: error.clone(),
                     delay_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                 });
             }
@@ -275,13 +316,18 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
                 results.done.push((id.clone(), *action));
                 true
             }
+            // Its repetitions were ended, not its attempt: the next deployment goes on with it.
+            Err(error) if error.class.is_retryable() && self.interrupted.load(Ordering::Relaxed) => {
+                results.interrupted = true;
+                self.skip(step, None, results);
+                false
+            }
             Err(error) => {
-                let text = error.to_string();
                 (self.observer)(Event::Failed {
                     id: id.clone(),
                     kind: *kind,
                     action: *action,
-                    error: text,
+                    error: error.clone(),
                 });
                 results.failed.push((id.clone(), *action, error));
                 false

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use crate::apply::{Results, Run};
 use crate::event::Event;
 use crate::observe::{self, observe};
+use crate::packaging::Packaging;
 use crate::plan::{self, Action, Facts, Foreign, Known, Packages, Plan};
 use crate::provider::{Cloud, CloudError, Live, Ownership};
 use crate::record::{Header, Lock, Record, Store, StoreError};
@@ -28,6 +29,16 @@ pub struct Engine<C, S, T = SystemClock> {
     store: Arc<S>,
     time: Arc<T>,
     owner: String,
+    waits_for_lock: bool,
+}
+
+/// What is recorded and what exists: all that a plan is made from beside the declaration.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    record: Record,
+    live: BTreeMap<LogicalId, Live>,
+    /// Whether another deployment was at work while this was read.
+    is_stale: bool,
 }
 
 /// A plan, and what it was made from.
@@ -46,6 +57,18 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Returns whether the plan would be the same with any packages in place of those that are missing: whatever needs
+    /// one is made anew. Such a plan may be applied while the packages are being made.
+    #[must_use]
+    pub fn is_final_without_packages(&self, graph: &Graph) -> bool {
+        let is_created = |id: &LogicalId| {
+            let mut steps = self.plan.steps.iter();
+            steps.any(|step| step.id == *id && step.action == Action::Create)
+        };
+        let mut resources = graph.resources().iter();
+        resources.all(|(id, resource)| resource.packages().is_empty() || is_created(id))
+    }
+
     /// Drops the steps of all other resources.
     #[must_use]
     pub fn only(mut self, ids: BTreeSet<LogicalId>) -> Self {
@@ -92,6 +115,9 @@ pub enum EngineError {
     /// The record could not be read or written.
     #[error("cannot use the deployment record")]
     Store(#[source] StoreError),
+    /// The functions could not be packaged; whoever packages them has said why.
+    #[error("the functions are not packaged")]
+    NotPackaged,
     /// Resources of ours would take the names of others.
     #[error("{}", .0.iter().map(|Foreign { id, found }| format!("{id} is not this stack's: {found}")).collect::<Vec<_>>().join("\n"))]
     Foreign(Vec<Foreign>),
@@ -112,7 +138,15 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             store: Arc::new(store),
             time: Arc::new(time),
             owner: owner.into(),
+            waits_for_lock: true,
         }
+    }
+
+    /// Refuses to apply a plan while another deployment is at work, instead of waiting for its end.
+    #[must_use]
+    pub fn without_waiting(mut self) -> Self {
+        self.waits_for_lock = false;
+        self
     }
 
     /// Reads record and live resources and plans a deployment. Changes nothing.
@@ -120,13 +154,39 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// # Errors
     /// What could not be read, or what stands in the way.
     pub async fn plan_deploy(&self, graph: &Graph, packages: &Packages) -> Result<Prepared, EngineError> {
+        let observed = self.observe(graph).await?;
+        self.plan_observed(graph, packages, observed)
+    }
+
+    /// Reads record and live resources. Needs no packages, and changes nothing.
+    ///
+    /// # Errors
+    /// What could not be read; who deploys, when that is not to be waited for.
+    pub async fn observe(&self, graph: &Graph) -> Result<Observed, EngineError> {
         let (mut record, is_stale) = self.read_record(graph).await?;
-        let mut live = observe(&*self.cloud, &*self.time, graph, packages, &record)
+        if is_stale && !self.waits_for_lock {
+            return Err(self.locked(graph, &record));
+        }
+        let mut live = observe(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
         recover(&*self.cloud, &*self.time, graph, &mut record, &mut live)
             .await
             .map_err(EngineError::Read)?;
+        Ok(Observed { record, live, is_stale })
+    }
+
+    /// Plans a deployment of what is declared over what was read. Makes no call.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn plan_observed(
+        &self,
+        graph: &Graph,
+        packages: &Packages,
+        observed: Observed,
+    ) -> Result<Prepared, EngineError> {
+        let Observed { record, live, is_stale } = observed;
         let context = self.cloud.context();
         let plan = plan::deploy(Facts {
             graph,
@@ -154,6 +214,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn plan_destroy(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let packages = Packages::new();
         let (mut record, is_stale) = self.read_record(graph).await?;
+        if is_stale && !self.waits_for_lock {
+            return Err(self.locked(graph, &record));
+        }
         let located = observe::locate_unrecorded(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -204,7 +267,26 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         interrupted: &AtomicBool,
         observer: &(dyn Fn(Event) + Send + Sync),
     ) -> Result<Report, EngineError> {
-        let ready = self.begin(graph, packages, prepared, interrupted, observer).await?;
+        let packaging = Packaging::from(packages.clone());
+        self.apply_while_packaging(graph, &packaging, prepared, interrupted, observer)
+            .await
+    }
+
+    /// Applies a plan as [`Engine::apply`] does, while packages are still being made: what needs one waits for it, and is
+    /// skipped when it does not come. The plan must be final without them, see
+    /// [`Prepared::is_final_without_packages`].
+    ///
+    /// # Errors
+    /// As those of [`Engine::apply`].
+    pub async fn apply_while_packaging(
+        &self,
+        graph: &Graph,
+        packaging: &Packaging,
+        prepared: Prepared,
+        interrupted: &AtomicBool,
+        observer: &(dyn Fn(Event) + Send + Sync),
+    ) -> Result<Report, EngineError> {
+        let ready = self.begin(graph, packaging, prepared, interrupted, observer).await?;
         let (prepared, header) = match ready {
             Ready::Locked(prepared, header) => (*prepared, header),
             Ready::NothingToDo(record) => {
@@ -227,7 +309,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             cloud: &self.cloud,
             time: &self.time,
             graph,
-            packages,
+            packaging,
             plan: &plan,
             record: &record,
             live: &live,
@@ -298,6 +380,19 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         Ok((record, is_locked))
     }
 
+    /// Returns the refusal to deploy beside the holder of the lock.
+    fn locked(&self, graph: &Graph, record: &Record) -> EngineError {
+        let stack = graph.stack().clone();
+        EngineError::Store(match &record.header.lock {
+            Some(lock) => StoreError::Locked {
+                stack,
+                lock: lock.clone(),
+                now: self.time.now(),
+            },
+            None => StoreError::Overtaken { stack },
+        })
+    }
+
     /// Returns the lock that somebody holds.
     fn lock_of<'r>(&self, record: &'r Record) -> Option<&'r Lock> {
         let now = self.time.now();
@@ -310,7 +405,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     async fn begin(
         &self,
         graph: &Graph,
-        packages: &Packages,
+        packaging: &Packaging,
         mut prepared: Prepared,
         interrupted: &AtomicBool,
         observer: &(dyn Fn(Event) + Send + Sync),
@@ -319,9 +414,10 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         loop {
             if prepared.is_stale {
                 self.wait_for_lock(graph, interrupted, observer).await?;
-                prepared = self.plan_again(graph, packages, &prepared, overtaken.take()).await?;
+                prepared = self.plan_again(graph, packaging, &prepared, overtaken.take()).await?;
                 continue;
             }
+            let packages = &packaging.known();
             let Prepared {
                 plan,
                 record,
@@ -374,16 +470,13 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             let Some(lock) = self.lock_of(&record) else {
                 return Ok(());
             };
-            let now = self.time.now();
-            if interrupted.load(Ordering::Relaxed) {
-                return Err(EngineError::Store(StoreError::Locked {
-                    stack: graph.stack().clone(),
-                    lock: lock.clone(),
-                    now,
-                }));
+            if interrupted.load(Ordering::Relaxed) || !self.waits_for_lock {
+                return Err(self.locked(graph, &record));
             }
+            let now = self.time.now();
             observer(Event::WaitingForLock {
                 owner: lock.owner.clone(),
+                since_s: now.saturating_sub(lock.acquired_at),
                 seconds_left: lock.lease_until.saturating_sub(now),
             });
             self.time.sleep(LOCK_POLL).await;
@@ -394,14 +487,16 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     async fn plan_again(
         &self,
         graph: &Graph,
-        packages: &Packages,
+        packaging: &Packaging,
         old: &Prepared,
         overtaken: Option<StoreError>,
     ) -> Result<Prepared, EngineError> {
         let mut new = if old.removes_all {
             self.plan_destroy(graph).await?
         } else {
-            self.plan_deploy(graph, packages).await?
+            // The other deployment may have made the functions, so that their digests count now.
+            let packages = packaging.complete().await.ok_or(EngineError::NotPackaged)?;
+            self.plan_deploy(graph, &packages).await?
         };
         if let Some(only) = &old.only {
             new = new.only(only.clone());

@@ -11,6 +11,7 @@ mod engine;
 mod event;
 mod observe;
 mod order;
+mod packaging;
 pub mod plan;
 pub mod provider;
 pub mod record;
@@ -20,8 +21,9 @@ mod retry;
 pub mod sim;
 mod time;
 
-pub use engine::{Engine, EngineError, Prepared, Report};
+pub use engine::{Engine, EngineError, Observed, Prepared, Report};
 pub use event::Event;
+pub use packaging::{Packaging, Packer, packaging};
 pub use plan::{Action, After, Change, Facts, Foreign, Package, Packages, Plan, Step, StepId};
 pub use provider::{Class, Cloud, CloudError, Desired, Live, Ownership, Properties, Target};
 pub use record::{Header, Intent, Lock, Outcome, Record, Recorded, Store, StoreError};

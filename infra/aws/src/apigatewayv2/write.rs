@@ -295,7 +295,11 @@ pub(super) async fn deployment(
                 .api_id(api)
                 .description(deployment_marker(&desired.stack, &desired.id, trigger));
             let answer = session
-                .sdk(Service::ApiGateway, "apigateway:CreateDeployment", call.send())
+                .sdk(
+                    Service::ApiGatewayDeployment,
+                    "apigateway:CreateDeployment",
+                    call.send(),
+                )
                 .await?;
             let id = assigned(desired, answer.deployment_id())?.to_owned();
             (id, answer.deployment_status)

@@ -83,7 +83,7 @@ impl StateTable {
                         .projection_expression("#stack, #item")
                         .expression_attribute_names("#item", ITEM);
                 }
-                self.session.sdk(Service::DynamoDb, "dynamodb:Query", call.send())
+                self.session.sdk(Service::DynamoDbItems, "dynamodb:Query", call.send())
             })
             .await;
             let Some(page) = found(page)? else {
@@ -120,7 +120,7 @@ impl StateTable {
                     },
                 }
             };
-            self.session.sdk(Service::DynamoDb, "dynamodb:PutItem", call)
+            self.session.sdk(Service::DynamoDbItems, "dynamodb:PutItem", call)
         })
         .await
     }
@@ -148,7 +148,8 @@ impl StateTable {
                     },
                 }
             };
-            self.session.sdk(Service::DynamoDb, "dynamodb:TransactWriteItems", call)
+            self.session
+                .sdk(Service::DynamoDbItems, "dynamodb:TransactWriteItems", call)
         })
         .await
     }
@@ -163,7 +164,7 @@ impl StateTable {
             .consistent_read(true);
         let answer = self
             .session
-            .sdk(Service::DynamoDb, "dynamodb:GetItem", call.send())
+            .sdk(Service::DynamoDbItems, "dynamodb:GetItem", call.send())
             .await;
         Ok(found(answer)?.and_then(|answer| answer.item))
     }
@@ -342,7 +343,7 @@ impl Store for StateTable {
             .consistent_read(true);
         let rest = self
             .session
-            .sdk(Service::DynamoDb, "dynamodb:Scan", call.send())
+            .sdk(Service::DynamoDbItems, "dynamodb:Scan", call.send())
             .await?;
         if rest.items().is_empty() {
             let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
