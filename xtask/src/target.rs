@@ -103,6 +103,7 @@ impl Target {
         Scope {
             stage: self.stage.name.clone(),
             endpoint: self.endpoint.clone(),
+            again: "deploy",
         }
     }
 

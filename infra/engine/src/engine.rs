@@ -56,6 +56,14 @@ pub struct Prepared {
     only: Option<BTreeSet<LogicalId>>,
 }
 
+impl Observed {
+    /// Returns what is recorded, and what an interrupted deployment left beside it.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
 impl Prepared {
     /// Returns whether the plan would be the same with any packages in place of those that are missing: whatever needs
     /// one is made anew. Such a plan may be applied while the packages are being made.

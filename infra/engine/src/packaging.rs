@@ -73,8 +73,7 @@ impl Packaging {
     }
 
     /// Returns whether no more will come.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.0.borrow().is_complete || self.0.has_changed().is_err()
     }
 

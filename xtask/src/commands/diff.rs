@@ -24,7 +24,7 @@ pub(crate) async fn run(app: &App, options: &Diff) -> Result<Exit, Failure> {
         .or(Box::pin(async {
             let (packages, session) =
                 tokio::try_join!(package::build(&app.workspace, &target.stage, &names), target.session())?;
-            deploy::plan(&target.engine(&session), &target, &packages).await
+            deploy::plan_all(&target.engine(&session), &target, &packages).await
         }))
         .await?;
     show(app, &target, &prepared)?;

@@ -53,7 +53,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Local(options) => local::run(&app, options).await,
         Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
         Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
-        Command::Destroy => Box::pin(destroy::run(&app)).await,
+        Command::Destroy(options) => Box::pin(destroy::run(&app, &options)).await,
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,

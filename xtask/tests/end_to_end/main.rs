@@ -6,7 +6,10 @@
 mod bad_input;
 mod chat;
 mod deploy;
+mod gate;
+mod interrupts;
 mod limits;
+mod overlap;
 mod rooms;
 mod support;
 mod tokens;
