@@ -72,6 +72,9 @@ impl Progress {
             "stack": graph.stack().to_string(),
             "region": region,
         }));
+        if let Some(live) = &self.state().live {
+            live.summarise(&paint(DIM, "reading what is deployed"));
+        }
     }
 
     /// The functions of these names are being built.

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::future::{try_join_all, try_join4};
+use futures_util::future::{try_join_all, try_join3, try_join4};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
 use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
 use crate::error::refused;
 use crate::shape::text;
-use crate::{Session, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
+use crate::{Session, alias, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
 
 /// AWS, or what listens at its endpoint override.
 #[derive(Debug)]
@@ -49,7 +49,6 @@ impl AwsCloud {
             Kind::Table => dynamodb::observe(session, target).await,
             Kind::Role => iam::observe_role(session, target).await,
             Kind::RolePolicy => iam::observe_policy(session, target).await,
-            Kind::Function => function::observe(session, target).await,
             Kind::Parameter => ssm::observe(session, target).await,
             Kind::Api
             | Kind::Authorizer
@@ -58,6 +57,8 @@ impl AwsCloud {
             | Kind::Route
             | Kind::RouteResponse
             | Kind::Stage
+            | Kind::Function
+            | Kind::Alias
             | Kind::Permission
             | Kind::LogGroup => Err(misdirected(target.kind)),
         }?;
@@ -71,6 +72,7 @@ enum Reading {
     Single,
     Apis,
     InApi,
+    Functions,
     LogGroups,
     Permissions,
 }
@@ -78,7 +80,8 @@ enum Reading {
 impl Reading {
     const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Table | Kind::Role | Kind::RolePolicy | Kind::Function | Kind::Parameter => Self::Single,
+            Kind::Table | Kind::Role | Kind::RolePolicy | Kind::Parameter => Self::Single,
+            Kind::Function | Kind::Alias => Self::Functions,
             Kind::Api => Self::Apis,
             Kind::Authorizer
             | Kind::Deployment
@@ -106,13 +109,15 @@ impl Cloud for AwsCloud {
                 .collect()
         };
         let (singles, apis, in_apis) = (by(Reading::Single), by(Reading::Apis), by(Reading::InApi));
-        let (log_groups, permissions) = (by(Reading::LogGroups), by(Reading::Permissions));
+        let (functions, log_groups, permissions) =
+            (by(Reading::Functions), by(Reading::LogGroups), by(Reading::Permissions));
         let singles = try_join_all(singles.into_iter().map(|target| self.observe_single(target)));
-        let (singles, apis, in_apis, (log_groups, permissions)) = try_join4(
+        let (singles, apis, in_apis, (functions, log_groups, permissions)) = try_join4(
             singles,
             apigatewayv2::observe_apis(session, &apis),
             apigatewayv2::observe_children(session, &in_apis),
-            futures_util::future::try_join(
+            try_join3(
+                function::observe(session, &functions),
                 logs::observe(session, &log_groups),
                 permission::observe(session, &permissions),
             ),
@@ -123,6 +128,7 @@ impl Cloud for AwsCloud {
             .flatten()
             .chain(apis)
             .chain(in_apis)
+            .chain(functions)
             .chain(log_groups)
             .chain(permissions)
             .collect())
@@ -135,6 +141,7 @@ impl Cloud for AwsCloud {
             Kind::Role => iam::reconcile_role(session, desired, live).await,
             Kind::RolePolicy => iam::reconcile_policy(session, desired).await,
             Kind::Function => function::reconcile(session, desired, live).await,
+            Kind::Alias => alias::reconcile(session, desired, live).await,
             Kind::Permission => permission::reconcile(session, desired, live).await,
             Kind::LogGroup => logs::reconcile(session, desired, live).await,
             Kind::Parameter => ssm::reconcile(session, desired, live).await,
@@ -166,6 +173,7 @@ impl Cloud for AwsCloud {
                 None => Ok(()),
             },
             Kind::Function => function::delete(session, id).await,
+            Kind::Alias => alias::delete(session, id).await,
             Kind::Permission => match parent("FunctionName") {
                 Some(function) => permission::delete(session, function, id).await,
                 None => Ok(()),

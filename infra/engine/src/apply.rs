@@ -22,7 +22,7 @@ use crate::{observe, retry};
 const IN_FLIGHT_MAX: usize = 64;
 
 /// How often an interrupt is looked for while steps are in flight.
-const INTERRUPT_POLL: Duration = Duration::from_millis(100);
+pub(crate) const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 
 /// Everything that running a plan needs.
 pub(crate) struct Run<'a, C, T> {

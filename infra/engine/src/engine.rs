@@ -8,7 +8,7 @@ use std::time::Duration;
 use infra_cdk::{Graph, LogicalId};
 use serde_json::Value as Json;
 
-use crate::apply::{Results, Run};
+use crate::apply::{INTERRUPT_POLL, Results, Run};
 use crate::event::Event;
 use crate::observe::{self, observe};
 use crate::packaging::Packaging;
@@ -17,6 +17,7 @@ use crate::provider::{Cloud, CloudError, Live, Ownership};
 use crate::record::{Header, Lock, Record, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
+use crate::rollback;
 use crate::time::{SystemClock, Time};
 
 /// How often a deployment that waits for the lock asks for it.
@@ -49,7 +50,7 @@ pub struct Prepared {
     /// What was recorded, and for a removal also what was located; empty before the first deployment.
     pub record: Record,
     live: BTreeMap<LogicalId, Live>,
-    removes_all: bool,
+    goal: Goal,
     /// Whether another deployment was at work while this was read.
     is_stale: bool,
     /// The resources whose steps are kept; all without it.
@@ -62,6 +63,17 @@ impl Observed {
     pub fn record(&self) -> &Record {
         &self.record
     }
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// All is as declared.
+    Deploy,
+    /// Nothing is left.
+    Destroy,
+    /// Callers meet the code that they met before the last deployment.
+    Rollback,
 }
 
 impl Prepared {
@@ -129,6 +141,11 @@ pub enum EngineError {
     /// Resources of ours would take the names of others.
     #[error("{}", .0.iter().map(|Foreign { id, found }| format!("{id} is not this stack's: {found}")).collect::<Vec<_>>().join("\n"))]
     Foreign(Vec<Foreign>),
+    /// There is nothing that a rollback could go back to.
+    #[error(
+        "no function has an earlier version: nothing was replaced since the first deployment, or since the last rollback"
+    )]
+    NothingBefore,
 }
 
 impl<C: Cloud, S: Store> Engine<C, S> {
@@ -172,9 +189,6 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read; who deploys, when that is not to be waited for.
     pub async fn observe(&self, graph: &Graph) -> Result<Observed, EngineError> {
         let (mut record, is_stale) = self.read_record(graph).await?;
-        if is_stale && !self.waits_for_lock {
-            return Err(self.locked(graph, &record));
-        }
         let mut live = observe(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -208,7 +222,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             plan,
             record,
             live,
-            removes_all: false,
+            goal: Goal::Deploy,
             is_stale,
             only: None,
         })
@@ -222,9 +236,6 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn plan_destroy(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let packages = Packages::new();
         let (mut record, is_stale) = self.read_record(graph).await?;
-        if is_stale && !self.waits_for_lock {
-            return Err(self.locked(graph, &record));
-        }
         let located = observe::locate_unrecorded(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -255,9 +266,37 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             plan,
             record,
             live,
-            removes_all: true,
+            goal: Goal::Destroy,
             is_stale,
             only: None,
+        })
+    }
+
+    /// Reads record and aliases, and plans to move all aliases back to the versions that they named before the last
+    /// deployment that moved any. Nothing else is read, and nothing else goes back. Changes nothing.
+    ///
+    /// # Errors
+    /// What could not be read; [`EngineError::NothingBefore`] where there is no way back.
+    pub async fn plan_rollback(&self, graph: &Graph) -> Result<Prepared, EngineError> {
+        let (record, is_stale) = self.read_record(graph).await?;
+        let targets: Vec<_> = rollback::aliases(graph)
+            .filter_map(|(id, _)| Some(observe::recorded_target(graph.stack(), id, record.resources.get(id)?)))
+            .collect();
+        let live = observe::read(&*self.cloud, &*self.time, &targets)
+            .await
+            .map_err(EngineError::Read)?;
+        let plan = rollback::plan(graph, &record, &live);
+        if plan.is_empty() && !is_stale {
+            return Err(EngineError::NothingBefore);
+        }
+        let only = Some(plan.steps.iter().map(|step| step.id.clone()).collect());
+        Ok(Prepared {
+            plan,
+            record,
+            live,
+            goal: Goal::Rollback,
+            is_stale,
+            only,
         })
     }
 
@@ -308,10 +347,18 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             plan,
             record,
             live,
-            removes_all,
+            goal,
             is_stale: _,
             only,
         } = prepared;
+        let pinned;
+        let graph = match goal {
+            Goal::Deploy | Goal::Destroy => graph,
+            Goal::Rollback => {
+                pinned = rollback::pinned(graph, &plan);
+                &pinned
+            }
+        };
         let recorder = Recorder::start(self.store.clone(), self.time.clone(), graph.stack().clone(), header);
         let results = Run {
             cloud: &self.cloud,
@@ -329,8 +376,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         .await;
         let (header, written) = recorder.finish().await;
         written.map_err(EngineError::Store)?;
-        self.end(graph, header, results, &plan, removes_all, only.is_some())
-            .await
+        self.end(graph, header, results, &plan, goal, only.is_some()).await
     }
 
     /// Returns the recorded deployment of a stack, or `None` when there is none.
@@ -348,10 +394,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         packages: &Packages,
         record: &Record,
         live: &BTreeMap<LogicalId, Live>,
-        removes_all: bool,
+        goal: Goal,
     ) -> bool {
-        if removes_all {
-            return record.header.fence == 0;
+        match goal {
+            Goal::Deploy => {}
+            Goal::Destroy => return record.header.fence == 0,
+            Goal::Rollback => return true,
         }
         let mut known = Known::default();
         let resources_match = graph.in_order().all(|(id, resource)| {
@@ -385,6 +433,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     async fn read_record(&self, graph: &Graph) -> Result<(Record, bool), EngineError> {
         let record = self.record(graph).await?.unwrap_or_default();
         let is_locked = self.lock_of(&record).is_some();
+        if is_locked && !self.waits_for_lock {
+            return Err(self.locked(graph, &record));
+        }
         Ok((record, is_locked))
     }
 
@@ -422,7 +473,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         loop {
             if prepared.is_stale {
                 self.wait_for_lock(graph, interrupted, observer).await?;
-                prepared = self.plan_again(graph, packaging, &prepared, overtaken.take()).await?;
+                prepared = self
+                    .plan_again(graph, packaging, &prepared, overtaken.take(), interrupted)
+                    .await?;
                 continue;
             }
             let packages = &packaging.known();
@@ -430,10 +483,10 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 plan,
                 record,
                 live,
-                removes_all,
+                goal,
                 ..
             } = &prepared;
-            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *removes_all) {
+            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *goal) {
                 return Ok(Ready::NothingToDo(prepared.record));
             }
             let now = self.time.now();
@@ -453,6 +506,11 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 }),
                 intents: recover::intents(plan, graph, &mut known, record, self.cloud.context(), packages),
                 outputs: record.header.outputs.clone(),
+                aliased_before: match goal {
+                    Goal::Deploy => rollback::before(plan, graph, record, live),
+                    // Still needed if it is interrupted.
+                    Goal::Destroy | Goal::Rollback => record.header.aliased_before.clone(),
+                },
                 ..Header::default()
             };
             match self.store.begin(graph.stack(), record.header.fence, now, &header).await {
@@ -491,6 +549,13 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         }
     }
 
+    /// Returns once there is an interrupt.
+    async fn interruption(&self, interrupted: &AtomicBool) {
+        while !interrupted.load(Ordering::Relaxed) {
+            self.time.sleep(INTERRUPT_POLL).await;
+        }
+    }
+
     /// Plans the same again. A plan that loses data which the old one kept was never agreed to, and is refused.
     async fn plan_again(
         &self,
@@ -498,17 +563,26 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         packaging: &Packaging,
         old: &Prepared,
         overtaken: Option<StoreError>,
+        interrupted: &AtomicBool,
     ) -> Result<Prepared, EngineError> {
-        let mut new = if old.removes_all {
-            self.plan_destroy(graph).await?
-        } else {
-            // The other deployment may have made the functions, so that their digests count now.
-            let packages = packaging.complete().await.ok_or(EngineError::NotPackaged)?;
-            self.plan_deploy(graph, &packages).await?
+        let new = match (old.goal, &old.only) {
+            (Goal::Destroy, _) => self.plan_destroy(graph).await?,
+            (Goal::Rollback, _) => self.plan_rollback(graph).await?,
+            (Goal::Deploy, only) => {
+                // The other deployment may have made the functions, so that their digests count now.
+                let packages = tokio::select! {
+                    biased;
+                    packages = packaging.complete() => packages,
+                    () = self.interruption(interrupted) => None,
+                };
+                let packages = packages.ok_or(EngineError::NotPackaged)?;
+                let new = self.plan_deploy(graph, &packages).await?;
+                match only {
+                    Some(only) => new.only(only.clone()),
+                    None => new,
+                }
+            }
         };
-        if let Some(only) = &old.only {
-            new = new.only(only.clone());
-        }
         let agreed: BTreeSet<_> = old.plan.data_losses().map(|step| &step.id).collect();
         if new.plan.data_losses().all(|step| agreed.contains(&step.id)) {
             Ok(new)
@@ -525,7 +599,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         mut header: Header,
         results: Results,
         plan: &Plan,
-        removes_all: bool,
+        goal: Goal,
         is_partial: bool,
     ) -> Result<Report, EngineError> {
         let Results {
@@ -537,7 +611,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             known,
         } = results;
         let complete = failed.is_empty() && skipped.is_empty();
-        if removes_all && complete {
+        if goal == Goal::Destroy && complete {
             self.store
                 .erase(graph.stack(), header.fence)
                 .await
@@ -556,6 +630,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         if complete && !is_partial {
             header.intents.clear();
             header.outputs = self.outputs(graph, &known);
+        }
+        if complete && goal == Goal::Rollback {
+            header.aliased_before.clear();
         }
         self.store
             .write(graph.stack(), header.fence, &[], Some(&header))

@@ -34,7 +34,8 @@ pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
 pub(crate) fn concluded(progress: &Progress, outcome: Result<Exit, Failure>) -> Result<Exit, Failure> {
     progress.finish();
     if let Err(failure) = &outcome {
-        progress.result(json!({ "error": failure.json() }))?;
+        // That nobody reads stdout any more matters less than the failure itself.
+        let _ = progress.result(json!({ "error": failure.json() }));
     }
     outcome
 }
@@ -102,6 +103,10 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
             ui::report(failure);
             (applying.await?, Some(json))
         }
+        () = app.interrupt.wait() => {
+            building.stop();
+            (applying.await?, None)
+        }
         done = &mut applying => (done?, None),
     };
     let mut result = done.json(&target, &session);
@@ -116,7 +121,10 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
 }
 
 /// Learns the account and reads what is deployed there.
-async fn read(target: &Target, no_wait: bool) -> Result<(Session, AwsEngine, Observed), Failure> {
+///
+/// # Errors
+/// What could not be read, or who deploys.
+pub(crate) async fn read(target: &Target, no_wait: bool) -> Result<(Session, AwsEngine, Observed), Failure> {
     let session = target.session().await?;
     let mut engine = target.engine(&session);
     if no_wait {
@@ -134,7 +142,16 @@ fn not_planned(target: &Target, error: EngineError) -> Failure {
     Failure::engine(doing, error, &target.scope())
 }
 
-fn plan(engine: &AwsEngine, target: &Target, packages: &Packages, observed: Observed) -> Result<Prepared, Failure> {
+/// Plans the deployment of everything over what was read.
+///
+/// # Errors
+/// What stands in the way.
+pub(crate) fn plan(
+    engine: &AwsEngine,
+    target: &Target,
+    packages: &Packages,
+    observed: Observed,
+) -> Result<Prepared, Failure> {
     engine
         .plan_observed(&target.graph, packages, observed)
         .map_err(|error| not_planned(target, error))
@@ -251,13 +268,15 @@ impl Run<'_> {
         };
         progress.finish();
         let report = report.map_err(|error| {
-            let locked = matches!(error, EngineError::Store(StoreError::Locked { .. }));
-            let failure = Failure::engine(format!("{} was not changed", graph.stack()), error, scope);
-            if locked && app.interrupt.is_pressed() {
-                ui::report(failure);
-                return Failure::interrupted().when_interrupted("interrupted while waiting for the lock");
+            let was_waiting = matches!(
+                error,
+                EngineError::NotPackaged | EngineError::Store(StoreError::Locked { .. })
+            );
+            if was_waiting && app.interrupt.is_pressed() {
+                let message = format!("interrupted; nothing was changed. Continue with: {}", scope.again());
+                return Failure::interrupted().when_interrupted(message);
             }
-            failure
+            Failure::engine(format!("{} was not changed", graph.stack()), error, scope)
         })?;
         self.summarise(&report, began.elapsed());
         let ended_well = report.failed.is_empty() && report.skipped.is_empty() && !report.interrupted;
@@ -378,6 +397,11 @@ fn recorded_functions(
                 .help(format!("deploy everything first: {}", target.scope().command("deploy"))));
             };
             if selected.contains(binary) {
+                let aliases = target.graph.resources().iter().filter(|(_, resource)| {
+                    let inside = resource.parent.as_ref() == Some(id);
+                    inside && resource.kind == Kind::Alias
+                });
+                steps_kept.extend(aliases.map(|(alias, _)| alias.clone()));
                 steps_kept.insert(id.clone());
             } else {
                 let package = Package {

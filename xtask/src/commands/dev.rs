@@ -160,6 +160,7 @@ impl Development<'_> {
         let engine = target.engine(&session);
         let prepared = Box::pin(deploy::plan_all(&engine, &target, &packages)).await?;
         let progress = Progress::start(false);
+        progress.planned(&prepared.plan);
         let run = deploy::Run {
             app: self.app,
             engine: &engine,

@@ -105,6 +105,13 @@ impl Building {
         }
     }
 
+    /// Ends cargo. What waits for a package learns that none will come.
+    pub(crate) fn stop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+
     /// Returns why the build failed, once it has; never when it succeeds.
     pub(crate) async fn failure(&mut self) -> Failure {
         if let Some(task) = &mut self.task {
@@ -122,9 +129,7 @@ impl Building {
 
 impl Drop for Building {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.stop();
     }
 }
 
