@@ -291,9 +291,9 @@ impl State {
 fn waiting(owner: &str, since_s: u64, seconds_left: u64) -> String {
     let since = ui::duration(Duration::from_secs(since_s));
     let outlook = if seconds_left <= LEASE_IN_DOUBT_S {
-        format!("it gives no sign of life, and loses the lock in {seconds_left} s")
+        format!("it gives no sign of life, and its lock ends in {seconds_left} s")
     } else {
-        format!("waiting for its end, or {seconds_left} s after its last sign of life")
+        format!("waiting; its lock ends in {seconds_left} s unless it is renewed")
     };
     paint(
         YELLOW,
