@@ -167,7 +167,9 @@ async fn of_two_deployments_at_once_the_second_waits_or_is_refused() {
             ],
         );
     }
-    let second = Running::start(&mut cloud.command(&["deploy", "--yes", "--output", "json"]));
+    let mut command = cloud.command(&["deploy", "--yes", "--output", "json"]);
+    // The endpoint is in the functions' environment, so it must be the same.
+    let second = Running::start(command.env("AWS_ENDPOINT_URL", &gate.endpoint));
     second.says(&format!("{owner} has been deploying this stack for"));
     gate.open();
     let first = first.finish();
