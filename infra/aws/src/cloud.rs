@@ -1,13 +1,14 @@
 //! The engine's verbs, handed to the service that a resource type belongs to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{try_join_all, try_join3, try_join4};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
 use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
 use crate::error::refused;
+use crate::repeat::repeated;
 use crate::shape::text;
 use crate::{Session, alias, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
 
@@ -39,8 +40,11 @@ impl AwsCloud {
 
     /// Notes an attempt to create and returns whether there was one before.
     fn attempt(&self, desired: &Desired) -> bool {
-        let mut attempted = self.attempted.lock().unwrap_or_else(PoisonError::into_inner);
-        !attempted.insert((desired.stack.clone(), desired.id.clone()))
+        !self.attempted().insert((desired.stack.clone(), desired.id.clone()))
+    }
+
+    fn attempted(&self) -> MutexGuard<'_, BTreeSet<(StackId, LogicalId)>> {
+        self.attempted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn observe_single(&self, target: &Target) -> Result<Option<(LogicalId, Live)>, CloudError> {
@@ -111,15 +115,19 @@ impl Cloud for AwsCloud {
         let (singles, apis, in_apis) = (by(Reading::Single), by(Reading::Apis), by(Reading::InApi));
         let (functions, log_groups, permissions) =
             (by(Reading::Functions), by(Reading::LogGroups), by(Reading::Permissions));
-        let singles = try_join_all(singles.into_iter().map(|target| self.observe_single(target)));
+        // Parts are repeated by themselves: of many reads one nearly always fails where one in twenty does.
+        let singles = singles
+            .into_iter()
+            .map(|target| repeated(move || self.observe_single(target)));
+        let singles = try_join_all(singles);
         let (singles, apis, in_apis, (functions, log_groups, permissions)) = try_join4(
             singles,
-            apigatewayv2::observe_apis(session, &apis),
-            apigatewayv2::observe_children(session, &in_apis),
+            repeated(|| apigatewayv2::observe_apis(session, &apis)),
+            repeated(|| apigatewayv2::observe_children(session, &in_apis)),
             try_join3(
-                function::observe(session, &functions),
-                logs::observe(session, &log_groups),
-                permission::observe(session, &permissions),
+                repeated(|| function::observe(session, &functions)),
+                repeated(|| logs::observe(session, &log_groups)),
+                repeated(|| permission::observe(session, &permissions)),
             ),
         )
         .await?;
@@ -153,7 +161,11 @@ impl Cloud for AwsCloud {
             | Kind::RouteResponse
             | Kind::Stage => {
                 let attempted = live.is_none() && self.attempt(desired);
-                apigatewayv2::reconcile(session, desired, live, attempted).await
+                let result = apigatewayv2::reconcile(session, desired, live, attempted).await;
+                if !attempted && result.as_ref().is_err_and(was_refused) {
+                    self.attempted().remove(&(desired.stack.clone(), desired.id.clone()));
+                }
+                result
             }
         }
     }
@@ -189,6 +201,11 @@ impl Cloud for AwsCloud {
             | Kind::Stage => apigatewayv2::delete(session, target, id).await,
         }
     }
+}
+
+/// Returns whether an error says for certain that nothing was created.
+fn was_refused(error: &CloudError) -> bool {
+    error.operation.starts_with("apigateway:Create") && matches!(error.class, Class::Throttled | Class::Busy)
 }
 
 /// A resource type reached a service that it does not belong to; the tables above rule it out.

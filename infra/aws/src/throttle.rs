@@ -192,15 +192,17 @@ impl Bucket {
         }
     }
 
-    /// Halves the rate, down to an eighth, and takes the burst away.
+    /// Takes the burst away, and halves the rate, down to an eighth, unless calls were not held back until now.
     fn slow_down(&self, now: Instant) {
         let mut state = self.refilled(now);
-        state.holds = true;
+        let held = std::mem::replace(&mut state.holds, true);
         state.tokens = state.tokens.min(0.0);
         let same_event = |at| now.saturating_duration_since(at) < ONE_EVENT;
         if !state.slowed_at.is_some_and(same_event) {
             state.slowed_at = Some(now);
-            state.rate = (state.rate / 2.0).max(self.rate_max * RATE_PART_MIN);
+            if held {
+                state.rate = (state.rate / 2.0).max(self.rate_max * RATE_PART_MIN);
+            }
         }
     }
 

@@ -6,10 +6,15 @@
 mod bad_input;
 mod chat;
 mod deploy;
+mod fan_out;
 mod gate;
+mod history;
 mod interrupts;
 mod limits;
 mod overlap;
+mod refusals;
 mod rooms;
 mod support;
 mod tokens;
+mod unkind;
+mod updates;
