@@ -59,7 +59,7 @@ class Emulator:
         )
 
     def xtask(self, *arguments, code=0):
-        """Runs the command line and returns what it printed on stdout, as JSON where it is."""
+        """Runs the command line and returns what it printed on stdout, as JSON where it is; of events, the last one."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         environment |= {
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -71,10 +71,13 @@ class Emulator:
             ["cargo", "xtask", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
         )
         expect(finished.returncode == code, f"cargo xtask {' '.join(arguments)} ended with {finished.returncode}")
-        try:
-            return json.loads(finished.stdout)
-        except ValueError:
-            return finished.stdout.strip()
+        printed = finished.stdout.strip()
+        for text in (printed, printed.rpartition("\n")[2]):
+            try:
+                return json.loads(text)
+            except ValueError:
+                pass
+        return printed
 
     def inventory(self):
         """Names of everything that a stack could leave behind."""

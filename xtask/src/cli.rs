@@ -74,7 +74,7 @@ pub(crate) struct Global {
 pub(crate) enum Format {
     /// Text
     Human,
-    /// One JSON object; for `logs`, one per line
+    /// One JSON object; for `logs` and what changes a stage, one per line
     Json,
 }
 
@@ -97,8 +97,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  cargo xtask deploy --dry-run\n  cargo xtask deploy --stage prod --yes\n  \
                       cargo xtask deploy --function send-message      its code and settings only, within seconds\n  \
                       cargo xtask deploy --rollback      undo a deployment that failed\n\n\
-                      With --output json, stdout is {\"stack\", \"changed\": [{\"id\", \"type\", \"action\"}], \"failed\": […], \
-                      \"outputs\": {…}}."
+                      With --output json, stdout is one JSON event per line, see docs/events-json.md; the last line is the \
+                      result:\n{\"event\": \"result\", \"stack\", \"changed\": [{\"id\", \"type\", \"action\"}], \"failed\": […], \
+                      \"skipped\": […], \"outputs\": {…}, \"calls\": {…}, …}."
     )]
     Deploy(Deploy),
     /// Show what a deployment would change, including what somebody changed by hand
@@ -122,8 +123,11 @@ pub(crate) enum Command {
     )]
     State(State),
     /// Delete a stage; says what is kept
-    #[command(after_help = "Examples:\n  cargo xtask destroy\n  cargo xtask destroy --stage local --yes")]
-    Destroy,
+    #[command(
+        after_help = "Examples:\n  cargo xtask destroy\n  cargo xtask destroy --stage local --yes\n\n\
+                      With --output json, stdout is as of deploy."
+    )]
+    Destroy(Destroy),
     /// Print what a stage tells its users: URLs and names
     #[command(
         after_help = "Examples:\n  cargo xtask outputs\n  cargo xtask outputs --output json | jq -r .webSocketUrl\n\n\
@@ -238,6 +242,17 @@ pub(crate) struct Deploy {
     /// Only this function of a deployed stage; may be repeated
     #[arg(long = "function", value_name = "NAME")]
     pub(crate) functions: Vec<String>,
+    /// Fail at once while somebody else is deploying the stage, instead of waiting
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// Options of `destroy`.
+#[derive(Debug, Args)]
+pub(crate) struct Destroy {
+    /// Fail at once while somebody else is deploying the stage, instead of waiting
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 /// Options of `diff`.

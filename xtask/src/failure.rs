@@ -87,6 +87,17 @@ impl Failure {
         }
     }
 
+    /// Says what an interrupt means: what has been done, and how to go on. Other failures say it already.
+    pub(crate) fn when_interrupted(self, message: impl Into<String>) -> Self {
+        match self.exit {
+            Exit::Interrupted => Self {
+                message: message.into(),
+                ..self
+            },
+            Exit::Ok | Exit::Failed | Exit::Usage | Exit::Changes => self,
+        }
+    }
+
     /// Adds the error behind it; its whole chain is shown.
     pub(crate) fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
@@ -111,6 +122,17 @@ impl Failure {
     /// Returns how the process ends.
     pub(crate) fn exit(&self) -> Exit {
         self.exit
+    }
+
+    /// Returns the failure for programs.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let mut causes = Vec::new();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        serde_json::json!({ "message": self.message, "causes": causes, "help": self.help })
     }
 
     /// A failed call to AWS, with what helps against it.
@@ -141,14 +163,13 @@ impl Failure {
         let help = match &error {
             EngineError::Read(cause) | EngineError::Store(StoreError::Cloud(cause)) => help_for(cause, scope),
             EngineError::Store(StoreError::Locked { lock, now, .. }) => format!(
-                "wait for it and run the command again; if its process is gone, the lock ends by itself in {} s",
+                "wait for its end with: {}; if its process is gone, the lock ends by itself in {} s",
+                scope.again(),
                 lock.lease_until.saturating_sub(*now)
             ),
+            EngineError::NotPackaged => format!("correct what cargo reports above, then: {}", scope.again()),
             EngineError::Store(StoreError::Overtaken { .. }) => {
-                format!(
-                    "run it again, to plan from what is deployed now: {}",
-                    scope.command("deploy")
-                )
+                format!("run it again, to plan from what is deployed now: {}", scope.again())
             }
             EngineError::Store(StoreError::Newer { .. }) => "update this checkout: git pull".to_owned(),
             EngineError::Store(StoreError::Damaged { .. }) => {
@@ -157,7 +178,7 @@ impl Failure {
                     scope.command("deploy")
                 )
             }
-            EngineError::Store(_) => format!("run it again: {}", scope.command("deploy")),
+            EngineError::Store(_) => format!("run it again: {}", scope.again()),
             EngineError::Foreign(_) => format!(
                 "take over what is there: {} --adopt; or delete or rename it, or give the stage another name in infra/stages",
                 scope.command("deploy")
@@ -167,7 +188,7 @@ impl Failure {
                 "check out the revision that worked, and deploy it: {}",
                 scope.command("deploy")
             ),
-            _ => format!("run it again: {}", scope.command("deploy")),
+            _ => format!("run it again: {}", scope.again()),
         };
         Self::new(doing).because(error).help(help)
     }
@@ -180,12 +201,24 @@ pub(crate) struct Scope {
     pub(crate) stage: String,
     /// Endpoint of all services, where it is not AWS's own.
     pub(crate) endpoint: Option<String>,
+    /// The command that goes on with what failed.
+    pub(crate) again: &'static str,
 }
 
 impl Scope {
     /// Returns a complete command line for this stage.
     pub(crate) fn command(&self, command: &str) -> String {
         format!("cargo xtask {command} --stage {}", self.stage)
+    }
+
+    /// Returns the complete command line that goes on with what failed.
+    pub(crate) fn again(&self) -> String {
+        self.command(self.again)
+    }
+
+    /// Names another command that goes on with what failed.
+    pub(crate) fn with_again(self, again: &'static str) -> Self {
+        Self { again, ..self }
     }
 }
 
@@ -204,17 +237,14 @@ pub(crate) fn help_for(error: &CloudError, scope: &Scope) -> String {
         Class::Denied => format!(
             "ask for the permission {} for these credentials, then run it again: {}",
             error.operation,
-            scope.command("deploy")
+            scope.again()
         ),
         Class::Quota => format!(
             "raise the quota in the Service Quotas console or delete what is unused, then: {}",
-            scope.command("deploy")
+            scope.again()
         ),
         Class::Throttled | Class::Busy | Class::Propagating | Class::Transient => {
-            format!(
-                "run it again, it continues where it stopped: {}",
-                scope.command("deploy")
-            )
+            format!("run it again, it continues where it stopped: {}", scope.again())
         }
         Class::Permanent => format!("see what differs: {}", scope.command("diff")),
     }

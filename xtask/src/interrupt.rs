@@ -41,7 +41,11 @@ impl Interrupt {
                     _ = terminations.recv() => {}
                 }
                 if first.get_or_insert_with(Instant::now).elapsed() > ONE_PRESS {
-                    ui::say("\nstopped at once; what was begun is recorded, run the command again to continue");
+                    ui::stop_drawing();
+                    ui::say(
+                        "\nleft at once; run the same command again: it finds what was begun, after 30 s at most, when the \
+                         lock of this process has ended",
+                    );
                     std::process::exit(Exit::Interrupted as i32);
                 }
                 shared.store(true, Ordering::SeqCst);

@@ -108,6 +108,7 @@ impl Target {
         Scope {
             stage: self.stage.name.clone(),
             endpoint: self.endpoint.clone(),
+            again: "deploy",
         }
     }
 

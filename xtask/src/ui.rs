@@ -3,8 +3,10 @@
 //! Colours are only written where the stream shows them: anstream honours `NO_COLOR`, `CLICOLOR_FORCE`, pipes and CI.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anstyle::{AnsiColor, Style};
+use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use crate::failure::{Exit, Failure};
 
@@ -24,12 +26,63 @@ pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// What else has to do with the terminal when something is printed.
+struct Screen {
+    /// What is drawn below everything that is printed.
+    drawn: Option<MultiProgress>,
+    /// Messages that wait until a question has been answered.
+    held: Option<Vec<String>>,
+}
+
+static SCREEN: Mutex<Screen> = Mutex::new(Screen {
+    drawn: None,
+    held: None,
+});
+
+fn screen() -> MutexGuard<'static, Screen> {
+    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps what is drawn below whatever is printed from now on; `None` when nothing is drawn any more.
+pub(crate) fn draw_below(drawn: Option<MultiProgress>) {
+    screen().drawn = drawn;
+}
+
+/// Ends all drawing for good, before the process leaves at once.
+pub(crate) fn stop_drawing() {
+    let mut screen = screen();
+    screen.held = None;
+    if let Some(drawn) = screen.drawn.take() {
+        // Fails only when the terminal is gone.
+        let _ = drawn.clear();
+        drawn.set_draw_target(ProgressDrawTarget::hidden());
+    }
+}
+
+impl Screen {
+    /// Prints while nothing is drawn.
+    fn print<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.drawn {
+            Some(drawn) => drawn.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn say(&self, text: impl std::fmt::Display) {
+        // A closed stderr is no reason to stop.
+        self.print(|| {
+            let _ = writeln!(anstream::stderr().lock(), "{text}");
+        });
+    }
+}
+
 /// Writes one line, or several, of data to stdout.
 ///
 /// # Errors
 /// When nobody reads it any more.
 pub(crate) fn data(text: impl std::fmt::Display) -> Result<(), Failure> {
-    writeln!(anstream::stdout().lock(), "{text}").map_err(|error| Failure::new("cannot write to stdout").because(error))
+    let printed = screen().print(|| writeln!(anstream::stdout().lock(), "{text}"));
+    printed.map_err(|error| Failure::new("cannot write to stdout").because(error))
 }
 
 /// Writes JSON as one line of data to stdout.
@@ -40,32 +93,36 @@ pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
     data(value)
 }
 
-/// Writes a message to stderr. A closed stderr is no reason to stop.
+/// Writes a message to stderr; after the answer, while a question is open.
 pub(crate) fn say(text: impl std::fmt::Display) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let mut screen = screen();
+    match &mut screen.held {
+        Some(held) => held.push(text.to_string()),
+        None => screen.say(text),
+    }
 }
 
-/// Overwrites the current line of a terminal; [`say`] after it must be preceded by [`clear_line`].
-pub(crate) fn transient(text: &str) {
-    let mut stderr = anstream::stderr().lock();
-    let _ = write!(stderr, "\r\u{1b}[K{text}");
-    let _ = stderr.flush();
+/// Returns `text` with colours only where stderr shows them, for those who write there themselves.
+pub(crate) fn for_stderr(text: &str) -> String {
+    match anstream::AutoStream::choice(&std::io::stderr()) {
+        anstream::ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
+        anstream::ColorChoice::Auto | anstream::ColorChoice::Always | anstream::ColorChoice::AlwaysAnsi => {
+            text.to_owned()
+        }
+    }
 }
 
-/// Empties the current line of a terminal.
-pub(crate) fn clear_line() {
-    transient("");
-}
-
-/// Returns whether messages go to a person's terminal, not to a file or CI.
+/// Returns whether messages go to a person's terminal that can redraw its lines: not to a file, CI or a dumb terminal.
 pub(crate) fn is_interactive() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("CI").is_none()
+    std::io::stderr().is_terminal()
+        && std::env::var_os("CI").is_none()
+        && std::env::var_os("TERM").is_some_and(|terminal| terminal != "dumb")
 }
 
 /// Shows a failure.
 pub(crate) fn report(failure: Failure) {
     if failure.exit() == Exit::Interrupted {
-        say(paint(YELLOW, "interrupted"));
+        say(paint(YELLOW, failure));
     } else {
         say(format!("{:?}", miette::Report::new(failure)).trim_end());
     }
@@ -97,10 +154,7 @@ pub(crate) async fn confirm(question: &str) -> Result<bool, Failure> {
                 .help("look at the plan above, then run the same command with --yes"),
         );
     }
-    let mut stderr = anstream::stderr().lock();
-    let _ = write!(stderr, "{question} [y/N] ");
-    let _ = stderr.flush();
-    drop(stderr);
+    let _question = Question::open(question);
     let answer = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map(|_| line)
@@ -108,6 +162,37 @@ pub(crate) async fn confirm(question: &str) -> Result<bool, Failure> {
     .await;
     let answer = answer.ok().and_then(Result::ok).unwrap_or_default();
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// An open question: nothing else is drawn or printed below it. Dropping it goes on with what was to be said.
+struct Question;
+
+impl Question {
+    fn open(question: &str) -> Self {
+        let mut screen = screen();
+        screen.held = Some(Vec::new());
+        if let Some(drawn) = &screen.drawn {
+            // Fails only when the terminal is gone.
+            let _ = drawn.clear();
+            drawn.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let mut stderr = anstream::stderr().lock();
+        let _ = write!(stderr, "{question} [y/N] ");
+        let _ = stderr.flush();
+        Self
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        let mut screen = screen();
+        if let Some(drawn) = &screen.drawn {
+            drawn.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        for text in screen.held.take().unwrap_or_default() {
+            screen.say(text);
+        }
+    }
 }
 
 /// Returns a duration for people: `340 ms`, `2.1 s`, `1 min 5 s`.

@@ -4,8 +4,9 @@
 //! service's rate, name the operation and sort the error. What failed is repeated by the engine, which alone knows
 //! what else is waiting; here only what a service's rate has refused. Read next: [`crate::AwsCloud`].
 
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -75,6 +76,7 @@ struct Inner {
     lambda: aws_sdk_lambda::Client,
     signed: infra_sigv4::Client,
     throttle: Throttle,
+    calls: Mutex<BTreeMap<String, u32>>,
     turns: Turns,
 }
 
@@ -164,7 +166,7 @@ impl Session {
             account: identity.account().unwrap_or_default().to_owned(),
         };
         let throttle = match endpoint_url {
-            Some(_) => Throttle::when_refused(),
+            Some(_) => Throttle::when_told(),
             None => Throttle::at_quotas(),
         };
         Ok(Self {
@@ -177,6 +179,7 @@ impl Session {
                 lambda: aws_sdk_lambda::Client::new(&config),
                 signed,
                 throttle,
+                calls: Mutex::new(BTreeMap::from([("sts:GetCallerIdentity".to_owned(), 1)])),
                 turns: Turns::default(),
             }),
         })
@@ -198,6 +201,20 @@ impl Session {
     #[must_use]
     pub fn endpoint_url(&self) -> Option<&str> {
         self.inner.endpoint_url.as_deref()
+    }
+
+    /// Returns how many calls were made so far by operation, such as `lambda:CreateFunction`; repeated ones count again.
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<String, u32> {
+        let calls = self.inner.calls.lock();
+        calls.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a call may be made, and counts it.
+    async fn admit(&self, service: Service, operation: &str) {
+        self.inner.throttle.acquire(service).await;
+        let mut calls = self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        *calls.entry(operation.to_owned()).or_default() += 1;
     }
 
     pub(crate) fn apigateway(&self) -> &aws_sdk_apigatewayv2::Client {
@@ -225,7 +242,7 @@ impl Session {
         // SDK futures are large, and an `async fn` would hold this one twice.
         let call = Box::pin(call);
         async move {
-            self.inner.throttle.acquire(service).await;
+            self.admit(service, operation).await;
             let result = call.await.map_err(|error| from_sdk(operation, &error));
             self.noted(service, result)
         }
@@ -241,7 +258,11 @@ impl Session {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let call = self.sdk(Service::ApiGateway, operation, call);
+        let service = match operation {
+            "apigateway:CreateDeployment" => Service::ApiGatewayDeployment,
+            _ => Service::ApiGateway,
+        };
+        let call = self.sdk(service, operation, call);
         async move {
             let _turn = self.inner.turns.take(api).await;
             let result = call.await;
@@ -254,9 +275,10 @@ impl Session {
 
     /// Calls IAM and returns the answer, an XML text.
     pub(crate) async fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> Result<String, CloudError> {
-        self.signed(Service::Iam, || async {
+        let operation = format!("iam:{action}");
+        self.signed(Service::Iam, &operation, || async {
             let call = self.inner.signed.query("iam", "2010-05-08", action, parameters);
-            call.await.map_err(|error| from_call(&format!("iam:{action}"), &error))
+            call.await.map_err(|error| from_call(&operation, &error))
         })
         .await
     }
@@ -279,29 +301,29 @@ impl Session {
         action: &str,
         input: &Json,
     ) -> Result<Json, CloudError> {
+        let operation = format!("{prefix}:{action}");
         let target = format!("{target}.{action}");
-        self.signed(service, || async {
+        self.signed(service, &operation, || async {
             let call = self.inner.signed.aws_json(prefix, &target, input);
-            call.await
-                .map_err(|error| from_call(&format!("{prefix}:{action}"), &error))
+            call.await.map_err(|error| from_call(&operation, &error))
         })
         .await
     }
 
     /// Makes one signed call, again where it was throttled: it had no effect then, and to begin the whole step anew would
     /// cost a service of few calls per second several more of them.
-    async fn signed<T, F>(&self, service: Service, call: impl Fn() -> F) -> Result<T, CloudError>
+    async fn signed<T, F>(&self, service: Service, operation: &str, call: impl Fn() -> F) -> Result<T, CloudError>
     where
         F: Future<Output = Result<T, CloudError>>,
     {
         for _ in 1..THROTTLED_ATTEMPTS {
-            self.inner.throttle.acquire(service).await;
+            self.admit(service, operation).await;
             match self.noted(service, call().await) {
                 Err(error) if error.class == Class::Throttled => {}
                 result => return result,
             }
         }
-        self.inner.throttle.acquire(service).await;
+        self.admit(service, operation).await;
         self.noted(service, call().await)
     }
 

@@ -1,16 +1,16 @@
-//! Keeps calls below the control planes' published rates, one token bucket per quota.
+//! Keeps calls below the control planes' published rates, one token bucket per quota, and slows down when told to.
 //!
-//! Being throttled costs more than waiting: an answer "too many requests" is followed by a back-off of seconds. Knows
-//! neither calls nor errors; see [`crate::Session`] for who uses it. The quotas are AWS's: behind an endpoint override
-//! nothing is held back, until it throttles as well.
+//! Being throttled costs more than waiting: an answer "too many requests" is followed by a back-off of seconds. Rates
+//! stay a little below the published ones, because others may use the same account; each answer "too many requests"
+//! halves its service's rate, which then recovers within a minute. Behind an endpoint override nothing is held back until
+//! the first such answer: the quotas are AWS's, and most emulators have none.
+//!
+//! Knows neither calls nor errors; see [`crate::Session`] for who uses it.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
-
-/// After the rate was lowered it is not lowered again for so long.
-const SLOWED_FOR: Duration = Duration::from_secs(1);
 
 /// What has a quota of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +18,13 @@ pub(crate) enum Service {
     /// API Gateway: 10 calls/s, burst 40, for all control calls of an account together ("API Gateway quotas for
     /// creating, deploying and managing an API").
     ApiGateway,
-    /// DynamoDB's control plane has quotas per operation; these are cautious.
+    /// API Gateway's `CreateDeployment`: one every 5 s (same page), counted among the calls above too.
+    ApiGatewayDeployment,
+    /// DynamoDB's control plane: quotas are on simultaneous operations, rates are not published.
     DynamoDb,
-    /// IAM publishes no rates.
+    /// Reads and writes of the record: an on-demand table takes thousands per second.
+    DynamoDbItems,
+    /// IAM publishes no rates; one global endpoint serves all Regions.
     Iam,
     /// Lambda: 15 calls/s for all control calls but the two below ("Lambda quotas").
     Lambda,
@@ -35,22 +39,61 @@ pub(crate) enum Service {
 }
 
 impl Service {
+    /// All of them, in the order of the enumeration: buckets are found by it.
+    const ALL: [Self; 10] = [
+        Self::ApiGateway,
+        Self::ApiGatewayDeployment,
+        Self::DynamoDb,
+        Self::DynamoDbItems,
+        Self::Iam,
+        Self::Lambda,
+        Self::LambdaGetFunction,
+        Self::LambdaGetPolicy,
+        Self::Logs,
+        Self::Ssm,
+    ];
+
     /// Returns calls per second and the burst above them.
     const fn quota(self) -> (f64, f64) {
         match self {
-            Self::ApiGateway => (10.0, 40.0),
-            Self::DynamoDb | Self::Iam => (10.0, 20.0),
-            Self::Lambda | Self::LambdaGetPolicy => (15.0, 15.0),
-            Self::LambdaGetFunction => (100.0, 100.0),
+            Self::ApiGateway => (8.0, 40.0),
+            Self::ApiGatewayDeployment => (0.2, 1.0),
+            Self::DynamoDb => (5.0, 20.0),
+            Self::Iam => (5.0, 30.0),
+            Self::Lambda | Self::LambdaGetPolicy => (10.0, 15.0),
+            Self::DynamoDbItems | Self::LambdaGetFunction => (80.0, 100.0),
             Self::Logs | Self::Ssm => (5.0, 10.0),
+        }
+    }
+
+    /// Returns the quota that a call counts towards beside its own.
+    const fn within(self) -> Option<Self> {
+        match self {
+            Self::ApiGatewayDeployment => Some(Self::ApiGateway),
+            Self::ApiGateway
+            | Self::DynamoDb
+            | Self::DynamoDbItems
+            | Self::Iam
+            | Self::Lambda
+            | Self::LambdaGetFunction
+            | Self::LambdaGetPolicy
+            | Self::Logs
+            | Self::Ssm => None,
         }
     }
 }
 
+/// Answers this close together are one event: they were all sent at the rate that was too high.
+const ONE_EVENT: Duration = Duration::from_secs(1);
+/// A lowered rate is whole again after this time.
+const RECOVERY_S: f64 = 60.0;
+/// A rate is not lowered below this part of the quota.
+const RATE_PART_MIN: f64 = 1.0 / 8.0;
+
 /// Waits before calls.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    buckets: [Bucket; 8],
+    buckets: [Bucket; Service::ALL.len()],
 }
 
 impl Throttle {
@@ -59,26 +102,14 @@ impl Throttle {
         Self::new(true)
     }
 
-    /// Holds the calls of a service to AWS's rates once it has refused one.
-    pub(crate) fn when_refused() -> Self {
+    /// Holds nothing back before the first answer "too many requests".
+    pub(crate) fn when_told() -> Self {
         Self::new(false)
     }
 
     fn new(holds: bool) -> Self {
-        use Service::{ApiGateway, DynamoDb, Iam, Lambda, LambdaGetFunction, LambdaGetPolicy, Logs, Ssm};
-        // In the order of the enumeration: `bucket` indexes by it.
-        let services = [
-            ApiGateway,
-            DynamoDb,
-            Iam,
-            Lambda,
-            LambdaGetFunction,
-            LambdaGetPolicy,
-            Logs,
-            Ssm,
-        ];
         Self {
-            buckets: services.map(|service| {
+            buckets: Service::ALL.map(|service| {
                 let (rate, burst) = service.quota();
                 Bucket::new(rate, burst, holds)
             }),
@@ -87,15 +118,26 @@ impl Throttle {
 
     /// Waits until a call may be made. Callers are served in the order in which they come.
     pub(crate) async fn acquire(&self, service: Service) {
-        let wait = self.bucket(service).reserve(Instant::now());
+        let wait = self.reserve(service, Instant::now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Slows down after an answer "too many requests": others use the same account.
+    /// Counts a call and returns how long it must wait.
+    fn reserve(&self, service: Service, now: Instant) -> Duration {
+        let counted = [Some(service), service.within()].into_iter().flatten();
+        let waits = counted.map(|service| self.bucket(service).reserve(now));
+        waits.max().unwrap_or_default()
+    }
+
+    /// Slows down after an answer "too many requests": others use the same account, or the rate is not what it was.
     pub(crate) fn throttled(&self, service: Service) {
-        self.bucket(service).slow_down(Instant::now());
+        self.throttled_at(service, Instant::now());
+    }
+
+    fn throttled_at(&self, service: Service, now: Instant) {
+        self.bucket(service).slow_down(now);
     }
 
     fn bucket(&self, service: Service) -> &Bucket {
@@ -114,12 +156,11 @@ struct Bucket {
 struct State {
     /// Whether calls are held back at all.
     holds: bool,
-    /// When the rate was last lowered.
-    slowed_at: Option<Instant>,
     /// Below zero: calls that wait already.
     tokens: f64,
     rate: f64,
     at: Instant,
+    slowed_at: Option<Instant>,
 }
 
 impl Bucket {
@@ -129,10 +170,10 @@ impl Bucket {
             burst,
             state: Mutex::new(State {
                 holds,
-                slowed_at: None,
                 tokens: burst,
                 rate: rate_max,
                 at: Instant::now(),
+                slowed_at: None,
             }),
         }
     }
@@ -152,28 +193,26 @@ impl Bucket {
     }
 
     /// Takes the burst away, and halves the rate, down to an eighth, unless calls were not held back until now.
-    ///
-    /// Calls that were made side by side are refused together, and are one reason to slow down.
     fn slow_down(&self, now: Instant) {
         let mut state = self.refilled(now);
-        let is_news = |at: Instant| now.saturating_duration_since(at) >= SLOWED_FOR;
-        if state.slowed_at.is_none_or(is_news) {
-            if state.holds {
-                state.rate = (state.rate / 2.0).max(self.rate_max / 8.0);
-            }
-            state.slowed_at = Some(now);
-        }
-        state.holds = true;
+        let held = std::mem::replace(&mut state.holds, true);
         state.tokens = state.tokens.min(0.0);
+        let same_event = |at| now.saturating_duration_since(at) < ONE_EVENT;
+        if !state.slowed_at.is_some_and(same_event) {
+            state.slowed_at = Some(now);
+            if held {
+                state.rate = (state.rate / 2.0).max(self.rate_max * RATE_PART_MIN);
+            }
+        }
     }
 
-    /// Adds what has flowed in since the last look; a lowered rate recovers fully within a minute.
+    /// Adds what has flowed in since the last look; a lowered rate recovers steadily.
     fn refilled(&self, now: Instant) -> std::sync::MutexGuard<'_, State> {
         // A panic elsewhere leaves numbers, never a half-written state.
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let elapsed = now.saturating_duration_since(state.at).as_secs_f64();
         state.tokens = (state.tokens + elapsed * state.rate).min(self.burst);
-        state.rate = (state.rate + elapsed * self.rate_max / 60.0).min(self.rate_max);
+        state.rate = (state.rate + elapsed * self.rate_max / RECOVERY_S).min(self.rate_max);
         state.at = now;
         state
     }
@@ -196,44 +235,97 @@ mod tests {
     }
 
     #[test]
-    fn throttling_slows_down_for_a_while() {
+    fn throttling_slows_down_once_per_event_and_recovers() {
         let bucket = Bucket::new(8.0, 8.0, true);
         let start = Instant::now();
-        for _ in 0..3 {
+        // Many calls were under way when the rate was too high.
+        for _ in 0..10 {
             bucket.slow_down(start);
         }
         assert_eq!(bucket.reserve(start), Duration::from_millis(250));
-        let mut now = start;
+        let mut at = start;
         for _ in 0..10 {
-            now += SLOWED_FOR;
-            bucket.slow_down(now);
+            at += ONE_EVENT;
+            bucket.slow_down(at);
         }
-        assert!(bucket.reserve(now) > Duration::from_millis(800));
-        let later = now + Duration::from_secs(120);
+        assert!(bucket.reserve(at) > Duration::from_millis(900));
+        let later = at + Duration::from_secs(120);
         for _ in 0..8 {
             assert_eq!(bucket.reserve(later), Duration::ZERO);
         }
         assert_eq!(bucket.reserve(later), Duration::from_millis(125));
     }
 
-    #[test]
-    fn every_service_has_its_bucket() {
-        let throttle = Throttle::at_quotas();
-        for service in [Service::ApiGateway, Service::LambdaGetFunction, Service::Ssm] {
-            let bucket = throttle.bucket(service);
-            assert_eq!((bucket.rate_max, bucket.burst), service.quota());
+    /// Sends calls, all at once, to a service that answers "too many requests" above `rate` and `burst`; returns how many
+    /// such answers there were, and how long it took. Time is an argument, so it passes as fast as it is computed.
+    fn send(throttle: &Throttle, calls: usize, rate: f64, burst: f64) -> (usize, Duration) {
+        const PAUSE: Duration = Duration::from_millis(400);
+        let began = Instant::now();
+        let service = Bucket::new(rate, burst, true);
+        let mut refused = 0;
+        let mut arriving: Vec<Instant> = (0..calls)
+            .map(|_| began + throttle.reserve(Service::Lambda, began))
+            .collect();
+        let mut now = began;
+        while let Some(next) = (0..arriving.len()).min_by_key(|index| arriving[*index]) {
+            now = arriving.swap_remove(next);
+            let mut state = service.refilled(now);
+            if state.tokens >= 0.999 {
+                state.tokens -= 1.0;
+                continue;
+            }
+            refused += 1;
+            throttle.throttled_at(Service::Lambda, now);
+            // As the engine does between attempts.
+            let again = now + PAUSE;
+            arriving.push(again + throttle.reserve(Service::Lambda, again));
         }
+        (refused, now.duration_since(began))
     }
 
     #[test]
-    fn an_emulator_is_held_to_the_rates_once_it_throttles() {
-        let bucket = Bucket::new(10.0, 3.0, false);
+    fn at_the_quota_nothing_is_refused() {
+        let (refused, took) = send(&Throttle::at_quotas(), 100, 15.0, 15.0);
+        assert_eq!(refused, 0);
+        assert!(took <= Duration::from_secs(9), "{took:?}");
+    }
+
+    #[test]
+    fn who_shares_the_account_slows_down_until_it_fits() {
+        let (refused, took) = send(&Throttle::at_quotas(), 100, 5.0, 5.0);
+        assert!((1..100).contains(&refused), "{refused}");
+        // 95 calls at 5/s take 19 s; finding the rate costs some more.
+        assert!(took < Duration::from_secs(45), "{took:?}");
+    }
+
+    #[test]
+    fn an_emulator_is_held_to_nothing_before_it_says_so() {
+        assert_eq!(send(&Throttle::when_told(), 100, 1e6, 1e6), (0, Duration::ZERO));
+        let (refused, took) = send(&Throttle::when_told(), 100, 10.0, 15.0);
+        // All of the first round were sent before any answer.
+        assert!((1..170).contains(&refused), "{refused}");
+        assert!(took < Duration::from_secs(30), "{took:?}");
+    }
+
+    #[test]
+    fn deployments_of_an_api_are_five_seconds_apart_and_count_as_calls_too() {
+        let throttle = Throttle::at_quotas();
         let start = Instant::now();
-        assert!((0..100).all(|_| bucket.reserve(start).is_zero()));
-        for _ in 0..3 {
-            bucket.slow_down(start);
+        assert_eq!(throttle.reserve(Service::ApiGatewayDeployment, start), Duration::ZERO);
+        let second = throttle.reserve(Service::ApiGatewayDeployment, start);
+        assert!(second > Duration::from_millis(4_990), "{second:?}");
+        let (_, burst) = Service::ApiGateway.quota();
+        let left = throttle.bucket(Service::ApiGateway).refilled(start).tokens;
+        assert!(left < burst - 1.0, "{left}");
+    }
+
+    #[test]
+    fn every_service_has_its_bucket() {
+        let throttle = Throttle::at_quotas();
+        for (index, service) in Service::ALL.into_iter().enumerate() {
+            assert_eq!(service as usize, index);
+            let bucket = throttle.bucket(service);
+            assert_eq!((bucket.rate_max, bucket.burst), service.quota());
         }
-        assert_eq!(bucket.reserve(start), Duration::from_millis(100));
-        assert_eq!(bucket.reserve(start), Duration::from_millis(200));
     }
 }

@@ -62,6 +62,27 @@ impl Resource {
         self
     }
 
+    /// Returns the names of the function binaries whose packages are properties of this resource.
+    #[must_use]
+    pub fn packages(&self) -> BTreeSet<&str> {
+        let values = self.properties.values();
+        values
+            .filter_map(|value| match value {
+                Value::Package(name) => Some(name.as_str()),
+                Value::Bool(_)
+                | Value::Integer(_)
+                | Value::String(_)
+                | Value::List(_)
+                | Value::Map(_)
+                | Value::Join(_)
+                | Value::Attribute { .. }
+                | Value::Partition
+                | Value::Region
+                | Value::AccountId => None,
+            })
+            .collect()
+    }
+
     /// Returns every attribute that the properties refer to.
     #[must_use]
     pub fn references(&self) -> BTreeSet<(LogicalId, &'static str)> {

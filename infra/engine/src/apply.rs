@@ -11,6 +11,7 @@ use infra_cdk::{Graph, LogicalId};
 use serde_json::Value as Json;
 
 use crate::event::Event;
+use crate::packaging::Packaging;
 use crate::plan::{Action, After, Known, Packages, Plan, Step, StepId};
 use crate::provider::{Class, Cloud, CloudError, Desired, Live, Properties, Target};
 use crate::record::{Outcome, Record, Recorded};
@@ -22,7 +23,7 @@ use crate::{diff, observe, retry};
 const IN_FLIGHT_MAX: usize = 64;
 
 /// How often an interrupt is looked for while steps are in flight.
-const INTERRUPT_POLL: Duration = Duration::from_millis(100);
+pub(crate) const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 
 /// Sets a property by its path, such as `DefaultRouteSettings.ThrottlingRateLimit`.
 fn set(properties: &mut Properties, path: &str, value: Json) {
@@ -43,7 +44,7 @@ pub(crate) struct Run<'a, C, T> {
     pub(crate) cloud: &'a Arc<C>,
     pub(crate) time: &'a Arc<T>,
     pub(crate) graph: &'a Graph,
-    pub(crate) packages: &'a Packages,
+    pub(crate) packaging: &'a Packaging,
     pub(crate) plan: &'a Plan,
     pub(crate) record: &'a Record,
     pub(crate) live: &'a BTreeMap<LogicalId, Live>,
@@ -74,10 +75,11 @@ type InFlight<'a> = FuturesUnordered<BoxFuture<'a, (usize, Instant, Result<Done,
 
 impl<C: Cloud, T: Time> Run<'_, C, T> {
     pub(crate) async fn run(&self) -> Results {
+        let mut packaging = self.packaging.clone();
         let mut results = Results {
             resources: self.record.resources.clone(),
             // Unchanged resources are known from the start; so is what AWS assigned to those that are only updated.
-            known: Known::of(self.graph, self.cloud.context(), self.packages, self.live),
+            known: Known::of(self.graph, self.cloud.context(), &packaging.look(), self.live),
             ..Results::default()
         };
         self.record_unchanged(&mut results);
@@ -87,42 +89,55 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
         let mut in_flight: InFlight<'_> = FuturesUnordered::new();
         loop {
             let stop = self.interrupted.load(Ordering::Relaxed) || self.recorder.is_lost();
+            let mut awaits_package = false;
             if !stop {
+                let is_over = packaging.is_over();
+                let packages = packaging.look();
                 let ready: Vec<usize> = waiting
                     .iter()
                     .copied()
                     .filter(|index| self.plan.steps[*index].after.is_subset(&done))
+                    .filter(|index| {
+                        let lacks = self.lacks_package(&self.plan.steps[*index], &packages);
+                        awaits_package |= lacks && !is_over;
+                        !lacks
+                    })
                     .take(IN_FLIGHT_MAX.saturating_sub(in_flight.len()))
                     .collect();
                 for index in ready {
                     waiting.remove(&index);
-                    in_flight.push(self.start(index, &mut results.known));
+                    in_flight.push(self.start(index, &mut results.known, &packages));
                 }
             }
-            if in_flight.is_empty() {
-                results.interrupted = stop && !waiting.is_empty();
+            if in_flight.is_empty() && !awaits_package {
+                results.interrupted |= stop && !waiting.is_empty();
                 break;
             }
             let next = tokio::select! {
                 biased;
-                next = in_flight.next() => next,
+                Some(next) = in_flight.next() => next,
+                () = packaging.changed(), if awaits_package => continue,
                 () = self.time.sleep(INTERRUPT_POLL) => continue,
             };
-            if let Some((index, started, outcome)) = next {
-                let step = &self.plan.steps[index];
-                if self.settle(step, started, outcome, &mut results) {
-                    done.insert(step.step_id());
-                }
+            let (index, started, outcome) = next;
+            let step = &self.plan.steps[index];
+            if self.settle(step, started, outcome, &mut results) {
+                done.insert(step.step_id());
             }
         }
+        let undone: BTreeSet<LogicalId> = results.failed.iter().map(|(id, ..)| id.clone()).collect();
+        // In the plan's order, so that a whole chain is due to the one that failed.
+        let mut due_to: BTreeMap<StepId, LogicalId> = BTreeMap::new();
         for index in waiting {
-            let Step { id, kind, action, .. } = &self.plan.steps[index];
-            (self.observer)(Event::Skipped {
-                id: id.clone(),
-                kind: *kind,
-                action: *action,
+            let step = &self.plan.steps[index];
+            let needs = step.after.iter().find_map(|before| {
+                let (StepId::Apply(id) | StepId::Remove(id)) = before;
+                due_to.get(before).or_else(|| undone.get(id)).cloned()
             });
-            results.skipped.push((id.clone(), *action));
+            if let Some(needs) = &needs {
+                due_to.insert(step.step_id(), needs.clone());
+            }
+            self.skip(step, needs, &mut results);
         }
         results
     }
@@ -139,11 +154,34 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
         }
     }
 
+    /// Returns whether the step makes a function whose package is not there yet.
+    fn lacks_package(&self, step: &Step, packages: &Packages) -> bool {
+        match step.action {
+            Action::Create | Action::Adopt | Action::Update | Action::Replace => {
+                let names = self.graph.resources()[&step.id].packages();
+                names.into_iter().any(|name| !packages.contains_key(name))
+            }
+            Action::Delete | Action::Retain | Action::Forget => false,
+        }
+    }
+
+    fn skip(&self, step: &Step, needs: Option<LogicalId>, results: &mut Results) {
+        let Step { id, kind, action, .. } = step;
+        (self.observer)(Event::Skipped {
+            id: id.clone(),
+            kind: *kind,
+            action: *action,
+            needs,
+        });
+        results.skipped.push((id.clone(), *action));
+    }
+
     /// Begins a step; everything that it needs is done.
     fn start<'s>(
         &'s self,
         index: usize,
         known: &mut Known,
+        packages: &Packages,
     ) -> BoxFuture<'s, (usize, Instant, Result<Done, CloudError>)> {
         let step = &self.plan.steps[index];
         let started = Instant::now();
@@ -154,7 +192,7 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
         });
         match step.action {
             Action::Create | Action::Adopt | Action::Update | Action::Replace => {
-                let desired = self.desired(step, known);
+                let desired = self.desired(step, known, packages);
                 Box::pin(async move {
                     let outcome = match desired {
                         Ok((desired, declared, live)) => self.reconcile(desired, declared, live).await,
@@ -188,9 +226,14 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
     }
 
     /// Returns what the step shall make, what of it is declared, and what is there to start from.
-    fn desired(&self, step: &Step, known: &mut Known) -> Result<(Desired, Properties, Option<&Live>), CloudError> {
+    fn desired(
+        &self,
+        step: &Step,
+        known: &mut Known,
+        packages: &Packages,
+    ) -> Result<(Desired, Properties, Option<&Live>), CloudError> {
         let resource = &self.graph.resources()[&step.id];
-        let resolved = known.resolve(&step.id, resource, self.graph, self.cloud.context(), self.packages);
+        let resolved = known.resolve(&step.id, resource, self.graph, self.cloud.context(), packages);
         if let Some(unknown) = resolved.unknown.first() {
             return Err(CloudError {
                 operation: format!("resolving {}.{unknown}", step.id),
@@ -209,17 +252,14 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
                 None => cleared.push(change.property.clone()),
             }
         }
-        let package = resource.properties.values().find_map(|value| match value {
-            infra_cdk::Value::Package(name) => self.packages.get(name).map(|package| package.zip.clone()),
-            _ => None,
-        });
+        let package = resource.packages().into_iter().find_map(|name| packages.get(name));
         let desired = Desired {
             stack: self.graph.stack().clone(),
             id: step.id.clone(),
             kind: step.kind,
             properties,
             cleared,
-            package,
+            package: package.map(|package| package.zip.clone()),
         };
         Ok((desired, resolved.properties, live))
     }
@@ -250,7 +290,7 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             if goes_on {
                 (self.observer)(Event::Retrying {
                     id: id.clone(),
-                    reason: error.to_string(),
+                    error: error.clone(),
                     delay_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                 });
             }
@@ -288,13 +328,18 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
                 results.done.push((id.clone(), *action));
                 true
             }
+            // Its repetitions were ended, not its attempt: the next deployment goes on with it.
+            Err(error) if error.class.is_retryable() && self.interrupted.load(Ordering::Relaxed) => {
+                results.interrupted = true;
+                self.skip(step, None, results);
+                false
+            }
             Err(error) => {
-                let text = error.to_string();
                 (self.observer)(Event::Failed {
                     id: id.clone(),
                     kind: *kind,
                     action: *action,
-                    error: text,
+                    error: error.clone(),
                 });
                 results.failed.push((id.clone(), *action, error));
                 false

@@ -9,10 +9,11 @@ use infra_cdk::{Graph, LogicalId, Mistakes};
 use serde_json::Value as Json;
 
 use crate::aliases;
-use crate::apply::{Results, Run};
+use crate::apply::{INTERRUPT_POLL, Results, Run};
 use crate::event::Event;
 use crate::last_good;
 use crate::observe::{self, observe};
+use crate::packaging::Packaging;
 use crate::plan::{self, Action, Facts, Foreign, Known, Packages, Plan};
 use crate::provider::{Cloud, CloudError, Live, Ownership};
 use crate::record::{Header, Lock, Outcome, Record, Recorded, Store, StoreError};
@@ -32,6 +33,18 @@ pub struct Engine<C, S, T = SystemClock> {
     time: Arc<T>,
     owner: String,
     adopts: bool,
+    waits_for_lock: bool,
+}
+
+/// What is recorded and what exists: all that a plan is made from beside the declaration.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    record: Record,
+    /// The recorded resources, without what was located.
+    stored: BTreeMap<LogicalId, Recorded>,
+    live: BTreeMap<LogicalId, Live>,
+    /// Whether another deployment was at work while this was read.
+    is_stale: bool,
 }
 
 /// A plan, and what it was made from.
@@ -51,6 +64,14 @@ pub struct Prepared {
     only: Option<BTreeSet<LogicalId>>,
 }
 
+impl Observed {
+    /// Returns what is recorded, and what an interrupted deployment left beside it.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
@@ -63,6 +84,18 @@ enum Goal {
 }
 
 impl Prepared {
+    /// Returns whether the plan would be the same with any packages in place of those that are missing: whatever needs
+    /// one is made anew. Such a plan may be applied while the packages are being made.
+    #[must_use]
+    pub fn is_final_without_packages(&self, graph: &Graph) -> bool {
+        let is_created = |id: &LogicalId| {
+            let mut steps = self.plan.steps.iter();
+            steps.any(|step| step.id == *id && step.action == Action::Create)
+        };
+        let mut resources = graph.resources().iter();
+        resources.all(|(id, resource)| resource.packages().is_empty() || is_created(id))
+    }
+
     /// Drops the steps of all other resources.
     #[must_use]
     pub fn only(mut self, ids: BTreeSet<LogicalId>) -> Self {
@@ -120,6 +153,9 @@ pub enum EngineError {
     /// The record could not be read or written.
     #[error("cannot use the deployment record")]
     Store(#[source] StoreError),
+    /// The functions could not be packaged; whoever packages them has said why.
+    #[error("the functions are not packaged")]
+    NotPackaged,
     /// Resources of ours would take the names of others.
     #[error("{}", .0.iter().map(|Foreign { id, found }| format!("{id} is not this stack's: {found}")).collect::<Vec<_>>().join("\n"))]
     Foreign(Vec<Foreign>),
@@ -149,6 +185,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             time: Arc::new(time),
             owner: owner.into(),
             adopts: false,
+            waits_for_lock: true,
         }
     }
 
@@ -159,19 +196,59 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         self
     }
 
+    /// Refuses to apply a plan while another deployment is at work, instead of waiting for its end.
+    #[must_use]
+    pub fn without_waiting(mut self) -> Self {
+        self.waits_for_lock = false;
+        self
+    }
+
     /// Reads record and live resources and plans a deployment. Changes nothing.
     ///
     /// # Errors
     /// What could not be read, or what stands in the way.
     pub async fn plan_deploy(&self, graph: &Graph, packages: &Packages) -> Result<Prepared, EngineError> {
+        let observed = self.observe(graph).await?;
+        self.plan_observed(graph, packages, observed)
+    }
+
+    /// Reads record and live resources. Needs no packages, and changes nothing.
+    ///
+    /// # Errors
+    /// What could not be read; who deploys, when that is not to be waited for.
+    pub async fn observe(&self, graph: &Graph) -> Result<Observed, EngineError> {
         let (mut record, is_stale) = self.read_record(graph).await?;
         let stored = record.resources.clone();
-        let mut live = observe(&*self.cloud, &*self.time, graph, packages, &record)
+        let mut live = observe(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
         recover(&*self.cloud, &*self.time, graph, &mut record, &mut live)
             .await
             .map_err(EngineError::Read)?;
+        Ok(Observed {
+            record,
+            stored,
+            live,
+            is_stale,
+        })
+    }
+
+    /// Plans a deployment of what is declared over what was read. Makes no call.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn plan_observed(
+        &self,
+        graph: &Graph,
+        packages: &Packages,
+        observed: Observed,
+    ) -> Result<Prepared, EngineError> {
+        let Observed {
+            record,
+            stored,
+            live,
+            is_stale,
+        } = observed;
         let context = self.cloud.context();
         let plan = plan::deploy(Facts {
             graph,
@@ -287,7 +364,26 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         interrupted: &AtomicBool,
         observer: &(dyn Fn(Event) + Send + Sync),
     ) -> Result<Report, EngineError> {
-        let ready = self.begin(graph, packages, prepared, interrupted, observer).await?;
+        let packaging = Packaging::from(packages.clone());
+        self.apply_while_packaging(graph, &packaging, prepared, interrupted, observer)
+            .await
+    }
+
+    /// Applies a plan as [`Engine::apply`] does, while packages are still being made: what needs one waits for it, and is
+    /// skipped when it does not come. The plan must be final without them, see
+    /// [`Prepared::is_final_without_packages`].
+    ///
+    /// # Errors
+    /// As those of [`Engine::apply`].
+    pub async fn apply_while_packaging(
+        &self,
+        graph: &Graph,
+        packaging: &Packaging,
+        prepared: Prepared,
+        interrupted: &AtomicBool,
+        observer: &(dyn Fn(Event) + Send + Sync),
+    ) -> Result<Report, EngineError> {
+        let ready = self.begin(graph, packaging, prepared, interrupted, observer).await?;
         let (prepared, header) = match ready {
             Ready::Locked(prepared, header) => (*prepared, header),
             Ready::NothingToDo(record) => {
@@ -319,7 +415,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             cloud: &self.cloud,
             time: &self.time,
             graph,
-            packages,
+            packaging,
             plan: &plan,
             record: &record,
             live: &live,
@@ -359,7 +455,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read or written, or who is deploying.
     pub async fn rebuild(&self, graph: &Graph) -> Result<Rebuilt, EngineError> {
         let mut record = self.record(graph).await?.unwrap_or_default();
-        let live = observe(&*self.cloud, &*self.time, graph, &Packages::new(), &record)
+        let live = observe(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
         let mut rebuilt = Rebuilt::default();
@@ -448,7 +544,23 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     async fn read_record(&self, graph: &Graph) -> Result<(Record, bool), EngineError> {
         let record = self.record(graph).await?.unwrap_or_default();
         let is_locked = self.lock_of(&record).is_some();
+        if is_locked && !self.waits_for_lock {
+            return Err(self.locked(graph, &record));
+        }
         Ok((record, is_locked))
+    }
+
+    /// Returns the refusal to deploy beside the holder of the lock.
+    fn locked(&self, graph: &Graph, record: &Record) -> EngineError {
+        let stack = graph.stack().clone();
+        EngineError::Store(match &record.header.lock {
+            Some(lock) => StoreError::Locked {
+                stack,
+                lock: lock.clone(),
+                now: self.time.now(),
+            },
+            None => StoreError::Overtaken { stack },
+        })
     }
 
     /// Returns the lock that somebody holds.
@@ -463,7 +575,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     async fn begin(
         &self,
         graph: &Graph,
-        packages: &Packages,
+        packaging: &Packaging,
         mut prepared: Prepared,
         interrupted: &AtomicBool,
         observer: &(dyn Fn(Event) + Send + Sync),
@@ -472,9 +584,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         loop {
             if prepared.is_stale {
                 self.wait_for_lock(graph, interrupted, observer).await?;
-                prepared = self.plan_again(graph, packages, &prepared, overtaken.take()).await?;
+                prepared = self
+                    .plan_again(graph, packaging, &prepared, overtaken.take(), interrupted)
+                    .await?;
                 continue;
             }
+            let packages = &packaging.known();
             let Prepared {
                 plan,
                 record,
@@ -533,19 +648,23 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             let Some(lock) = self.lock_of(&record) else {
                 return Ok(());
             };
-            let now = self.time.now();
-            if interrupted.load(Ordering::Relaxed) {
-                return Err(EngineError::Store(StoreError::Locked {
-                    stack: graph.stack().clone(),
-                    lock: lock.clone(),
-                    now,
-                }));
+            if interrupted.load(Ordering::Relaxed) || !self.waits_for_lock {
+                return Err(self.locked(graph, &record));
             }
+            let now = self.time.now();
             observer(Event::WaitingForLock {
                 owner: lock.owner.clone(),
+                since_s: now.saturating_sub(lock.acquired_at),
                 seconds_left: lock.lease_until.saturating_sub(now),
             });
             self.time.sleep(LOCK_POLL).await;
+        }
+    }
+
+    /// Returns once there is an interrupt.
+    async fn interruption(&self, interrupted: &AtomicBool) {
+        while !interrupted.load(Ordering::Relaxed) {
+            self.time.sleep(INTERRUPT_POLL).await;
         }
     }
 
@@ -553,15 +672,28 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     async fn plan_again(
         &self,
         graph: &Graph,
-        packages: &Packages,
+        packaging: &Packaging,
         old: &Prepared,
         overtaken: Option<StoreError>,
+        interrupted: &AtomicBool,
     ) -> Result<Prepared, EngineError> {
         let new = match (old.goal, &old.only) {
             (Goal::Destroy, _) => self.plan_destroy(graph).await?,
             (Goal::Rollback, _) => self.plan_rollback(graph).await?,
-            (Goal::Deploy, None) => self.plan_deploy(graph, packages).await?,
-            (Goal::Deploy, Some(only)) => self.plan_deploy(graph, packages).await?.only(only.clone()),
+            (Goal::Deploy, only) => {
+                // The other deployment may have made the functions, so that their digests count now.
+                let packages = tokio::select! {
+                    biased;
+                    packages = packaging.complete() => packages,
+                    () = self.interruption(interrupted) => None,
+                };
+                let packages = packages.ok_or(EngineError::NotPackaged)?;
+                let new = self.plan_deploy(graph, &packages).await?;
+                match only {
+                    Some(only) => new.only(only.clone()),
+                    None => new,
+                }
+            }
         };
         let agreed: BTreeSet<_> = old.plan.data_losses().map(|step| &step.id).collect();
         if new.plan.data_losses().all(|step| agreed.contains(&step.id)) {

@@ -1,18 +1,19 @@
 //! What an observer of a deployment is told.
 
 use infra_cdk::{Kind, LogicalId};
-use serde::Serialize;
 
 use crate::plan::Action;
+use crate::provider::CloudError;
 
 /// Something that happened while a plan was applied.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Another deployment holds the lock; this one waits for it.
     WaitingForLock {
         /// Who holds it.
         owner: String,
+        /// Seconds since it began.
+        since_s: u64,
         /// Seconds until its lease ends, unless it is renewed.
         seconds_left: u64,
     },
@@ -29,8 +30,8 @@ pub enum Event {
     Retrying {
         /// The resource.
         id: LogicalId,
-        /// Why, in AWS's words.
-        reason: String,
+        /// Why.
+        error: CloudError,
         /// Milliseconds until the next attempt.
         delay_ms: u64,
     },
@@ -54,9 +55,10 @@ pub enum Event {
         /// What was tried.
         action: Action,
         /// Why.
-        error: String,
+        error: CloudError,
     },
-    /// A step was not begun, because one that it needs failed or the deployment was interrupted.
+    /// A step was not begun, or not brought to an end: one that it needs failed, its package was not made, or the
+    /// deployment was interrupted.
     Skipped {
         /// The resource.
         id: LogicalId,
@@ -64,5 +66,7 @@ pub enum Event {
         kind: Kind,
         /// What would have been done.
         action: Action,
+        /// The resource whose failure it is due to.
+        needs: Option<LogicalId>,
     },
 }

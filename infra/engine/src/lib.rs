@@ -13,6 +13,7 @@ mod event;
 mod last_good;
 mod observe;
 mod order;
+mod packaging;
 pub mod plan;
 pub mod provider;
 pub mod record;
@@ -23,8 +24,9 @@ mod retry;
 pub mod sim;
 mod time;
 
-pub use engine::{Engine, EngineError, Prepared, Rebuilt, Report};
+pub use engine::{Engine, EngineError, Observed, Prepared, Rebuilt, Report};
 pub use event::Event;
+pub use packaging::{Packaging, Packer, packaging};
 pub use plan::{Action, After, Cause, Change, Facts, Foreign, Package, Packages, Plan, Step, StepId};
 pub use provider::{Class, Cloud, CloudError, Desired, Live, Ownership, Properties, Target};
 pub use record::{Header, Intent, Lock, Outcome, Record, Recorded, Store, StoreError};

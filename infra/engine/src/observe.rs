@@ -18,13 +18,12 @@ pub(crate) async fn observe<C: Cloud>(
     cloud: &C,
     time: &impl Time,
     graph: &Graph,
-    packages: &Packages,
     record: &Record,
 ) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
     let mut live: BTreeMap<LogicalId, Live> = BTreeMap::new();
     let mut asked: BTreeSet<LogicalId> = BTreeSet::new();
     loop {
-        let targets: Vec<Target> = next_targets(cloud, graph, packages, record, &live)
+        let targets: Vec<Target> = next_targets(cloud, graph, record, &live)
             .into_iter()
             .filter(|target| asked.insert(target.id.clone()))
             .collect();
@@ -45,7 +44,7 @@ pub(crate) async fn locate_unrecorded<C: Cloud>(
     graph: &Graph,
     record: &Record,
 ) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
-    let targets: Vec<Target> = next_targets(cloud, graph, &Packages::new(), record, &BTreeMap::new())
+    let targets: Vec<Target> = next_targets(cloud, graph, record, &BTreeMap::new())
         .into_iter()
         .filter(|target| target.physical_id.is_none() && graph.resources()[&target.id].parent.is_none())
         .collect();
@@ -66,21 +65,17 @@ pub(crate) async fn read<C: Cloud>(
 }
 
 /// Returns everything that can be asked for, with what is known so far.
-fn next_targets<C: Cloud>(
-    cloud: &C,
-    graph: &Graph,
-    packages: &Packages,
-    record: &Record,
-    live: &BTreeMap<LogicalId, Live>,
-) -> Vec<Target> {
+fn next_targets<C: Cloud>(cloud: &C, graph: &Graph, record: &Record, live: &BTreeMap<LogicalId, Live>) -> Vec<Target> {
     let mut targets: Vec<Target> = record
         .resources
         .iter()
         .map(|(id, recorded)| recorded_target(graph.stack(), id, recorded))
         .collect();
+    // No package identifies anything.
+    let packages = Packages::new();
     let mut known = Known::default();
     for (id, resource) in graph.in_order() {
-        let resolved = known.resolve(id, resource, graph, cloud.context(), packages);
+        let resolved = known.resolve(id, resource, graph, cloud.context(), &packages);
         if let Some(found) = live.get(id) {
             known.learn(id, &found.attributes);
         } else if let Some(recorded) = record.resources.get(id) {

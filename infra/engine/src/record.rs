@@ -164,7 +164,7 @@ pub trait Store: Send + Sync + 'static {
 #[non_exhaustive]
 pub enum StoreError {
     /// Another deployment holds the lock.
-    #[error("{stack} is locked by {} since {}s ago; its lease ends in {}s", lock.owner, now.saturating_sub(lock.acquired_at), lock.lease_until.saturating_sub(*now))]
+    #[error("{stack} is being deployed by {}, for {} s now; unless renewed, its lock ends in {} s", lock.owner, now.saturating_sub(lock.acquired_at), lock.lease_until.saturating_sub(*now))]
     Locked {
         /// The stack.
         stack: StackId,

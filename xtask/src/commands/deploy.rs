@@ -1,18 +1,20 @@
 //! `cargo xtask deploy`: package, plan, show, confirm, apply.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use infra_cdk::{Kind, LogicalId, Value};
-use infra_engine::{Package, Packages, Prepared, Report};
+use infra_aws::Session;
+use infra_cdk::{Kind, LogicalId};
+use infra_engine::{EngineError, Observed, Package, Packages, Packaging, Prepared, Record, Report, StoreError};
 use serde_json::{Value as Json, json};
 
 use crate::cli::Deploy;
 use crate::commands::{App, DEFAULT_STAGE, deploy_last_good, diff};
-use crate::failure::{Exit, Failure, help_for};
+use crate::failure::{Exit, Failure, Scope, help_for};
 use crate::outputs::Outputs;
 use crate::package;
 use crate::plan_view;
-use crate::progress::Progress;
+use crate::progress::{Progress, json as events};
 use crate::target::{AwsEngine, Target};
 use crate::ui::{self, BOLD, DIM, GREEN, RED, YELLOW, paint};
 
@@ -21,50 +23,143 @@ use crate::ui::{self, BOLD, DIM, GREEN, RED, YELLOW, paint};
 /// # Errors
 /// Why nothing was deployed. Failed steps are shown, and end with [`Exit::Failed`].
 pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
-    if options.rollback {
-        return Box::pin(deploy_last_good::run(app, options)).await;
+    let progress = Progress::start(app.wants_json() && !options.dry_run);
+    let outcome = if options.rollback {
+        Box::pin(deploy_last_good::run(app, options, &progress)).await
+    } else {
+        Box::pin(deploy(app, options, &progress)).await
+    };
+    concluded(&progress, outcome)
+}
+
+/// Ends the progress of a command. Programs are told why nothing was done.
+///
+/// # Errors
+/// Those of the outcome.
+pub(crate) fn concluded(progress: &Progress, outcome: Result<Exit, Failure>) -> Result<Exit, Failure> {
+    progress.finish();
+    if let Err(failure) = &outcome {
+        // That nobody reads stdout any more matters less than the failure itself.
+        let _ = progress.result(json!({ "error": failure.json() }));
     }
+    outcome
+}
+
+async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let all = package::binaries(&target.graph);
     let selected = select(&all, &options.functions)?;
-    // Credentials are checked while cargo compiles.
-    let (packages, session) = app
-        .interrupt
-        .or(Box::pin(async {
-            tokio::try_join!(
-                package::build(&app.workspace, &target.stage, &selected),
-                target.session()
-            )
-        }))
-        .await?;
-    let engine = target.engine(&session).adopting(options.adopt);
-    let (prepared, packages) = app
-        .interrupt
-        .or(Box::pin(async {
-            if selected == all {
-                Ok((plan(&engine, &target, &packages).await?, packages))
-            } else {
-                plan_functions(&engine, &target, packages, &selected, &all).await
-            }
-        }))
-        .await?;
+    progress.begun("deploy", &target.graph, &target.stage.region);
+    let scope = target.scope();
+    let nothing_done = |failure: Failure| {
+        failure.when_interrupted(format!(
+            "interrupted; nothing was changed. To deploy: {}",
+            scope.again()
+        ))
+    };
+    // What is deployed is read while cargo compiles.
+    let mut building = package::start(&app.workspace, &target.stage, &selected, progress);
+    let reading = building.or(Box::pin(read(&target, Some(options))));
+    let (session, engine, observed) = app.interrupt.or(reading).await.map_err(nothing_done)?;
+    let packaging;
+    let prepared = if selected == all {
+        packaging = building.packaging();
+        let early = plan(&engine, &target, &Packages::new(), observed.clone())?;
+        if early.is_final_without_packages(&target.graph) && !options.dry_run {
+            early
+        } else {
+            let packages = app.interrupt.or(building.finish()).await.map_err(nothing_done)?;
+            plan(&engine, &target, &packages, observed)?
+        }
+    } else {
+        let (mut packages, steps_kept) = recorded_functions(&target, observed.record(), &selected)?;
+        packages.extend(app.interrupt.or(building.finish()).await.map_err(nothing_done)?);
+        packaging = Packaging::from(packages.clone());
+        plan(&engine, &target, &packages, observed)?.only(steps_kept)
+    };
     if options.dry_run {
+        progress.finish();
         diff::show(app, &target, &prepared)?;
         return Ok(Exit::Ok);
     }
+    progress.planned(&prepared.plan);
     ui::say(format!(
         "{}\n\n{}\n",
         heading(&target),
         plan_view::human(&prepared.plan)
     ));
     refuse_losses(&prepared, &target, options)?;
-    let done = apply(app, &engine, &target, &packages, prepared).await?;
-    if app.wants_json() {
-        ui::json(&done.json(&target))?;
-    } else if let Some(outputs) = &done.outputs {
+    let run = Run {
+        app,
+        engine: &engine,
+        target: &target,
+        scope,
+        progress,
+    };
+    let mut applying = Box::pin(run.apply(&packaging, prepared));
+    let (done, not_built) = tokio::select! {
+        // Told before what it entails.
+        biased;
+        failure = building.failure() => {
+            let json = failure.json();
+            ui::report(failure);
+            (applying.await?, Some(json))
+        }
+        () = app.interrupt.wait() => {
+            building.stop();
+            (applying.await?, None)
+        }
+        done = &mut applying => (done?, None),
+    };
+    let mut result = done.json(&target, &session);
+    if let Some(error) = not_built {
+        result["error"] = error;
+    }
+    progress.result(result)?;
+    if let Some(outputs) = done.outputs.as_ref().filter(|_| !app.wants_json()) {
         ui::data(outputs.human())?;
     }
     Ok(done.exit())
+}
+
+/// Learns the account and reads what is deployed there.
+///
+/// # Errors
+/// What could not be read, or who deploys.
+pub(crate) async fn read(target: &Target, options: Option<&Deploy>) -> Result<(Session, AwsEngine, Observed), Failure> {
+    let session = target.session().await?;
+    let mut engine = target.engine(&session);
+    if let Some(options) = options {
+        engine = engine.adopting(options.adopt);
+        if options.no_wait {
+            engine = engine.without_waiting();
+        }
+    }
+    let observed = engine
+        .observe(&target.graph)
+        .await
+        .map_err(|error| not_planned(target, error))?;
+    Ok((session, engine, observed))
+}
+
+fn not_planned(target: &Target, error: EngineError) -> Failure {
+    let doing = format!("{} cannot be planned", target.graph.stack());
+    Failure::engine(doing, error, &target.scope())
+}
+
+/// Plans the deployment of everything over what was read.
+///
+/// # Errors
+/// What stands in the way.
+pub(crate) fn plan(
+    engine: &AwsEngine,
+    target: &Target,
+    packages: &Packages,
+    observed: Observed,
+) -> Result<Prepared, Failure> {
+    engine
+        .plan_observed(&target.graph, packages, observed)
+        .map_err(|error| not_planned(target, error))
 }
 
 /// A deployment that has ended, well or not.
@@ -79,10 +174,10 @@ pub(crate) struct Done {
 impl Done {
     /// Returns how the process ends.
     pub(crate) fn exit(&self) -> Exit {
-        if !self.report.failed.is_empty() {
-            Exit::Failed
-        } else if self.report.interrupted {
+        if self.report.interrupted {
             Exit::Interrupted
+        } else if !self.report.failed.is_empty() {
+            Exit::Failed
         } else if self.report.skipped.is_empty() {
             Exit::Ok
         } else {
@@ -91,7 +186,7 @@ impl Done {
     }
 
     /// Returns what happened for programs.
-    pub(crate) fn json(&self, target: &Target) -> Json {
+    pub(crate) fn json(&self, target: &Target, session: &Session) -> Json {
         let step = |id: &LogicalId, action| {
             let kind = self.kinds.get(id).map(|kind| kind.cloudformation_type());
             json!({ "id": id, "type": kind, "action": action })
@@ -103,12 +198,7 @@ impl Done {
             .iter()
             .map(|(id, action, error)| {
                 let mut failed = step(id, *action);
-                failed["error"] = json!({
-                    "operation": error.operation,
-                    "code": error.code,
-                    "message": error.message,
-                    "requestId": error.request_id,
-                });
+                failed["error"] = events::error(error);
                 failed
             })
             .collect();
@@ -123,94 +213,122 @@ impl Done {
             "changed": changed,
             "failed": failed,
             "skipped": skipped,
+            "interrupted": self.report.interrupted,
+            "calls": session.calls(),
             "outputs": self.outputs.as_ref().map(Outputs::json),
         })
     }
 }
 
-/// Plans the deployment of everything.
+/// Reads what is deployed and plans the deployment of everything.
 ///
 /// # Errors
 /// What could not be read, or stands in the way.
-pub(crate) async fn plan(engine: &AwsEngine, target: &Target, packages: &Packages) -> Result<Prepared, Failure> {
-    engine.plan_deploy(&target.graph, packages).await.map_err(|error| {
-        Failure::engine(
-            format!("{} cannot be planned", target.graph.stack()),
-            error,
-            &target.scope(),
-        )
-    })
+pub(crate) async fn plan_all(engine: &AwsEngine, target: &Target, packages: &Packages) -> Result<Prepared, Failure> {
+    let prepared = engine.plan_deploy(&target.graph, packages).await;
+    prepared.map_err(|error| not_planned(target, error))
 }
 
-/// Applies a plan, shows each step and what failed.
-///
-/// # Errors
-/// Why it could not begin.
-pub(crate) async fn apply(
-    app: &App,
-    engine: &AwsEngine,
-    target: &Target,
-    packages: &Packages,
-    prepared: Prepared,
-) -> Result<Done, Failure> {
-    let kinds = prepared
-        .plan
-        .steps
-        .iter()
-        .map(|step| (step.id.clone(), step.kind))
-        .collect();
-    let progress = Progress::new(prepared.plan.steps.len());
-    let report = engine
-        .apply(&target.graph, packages, prepared, app.interrupt.flag(), &|event| {
-            progress.show(&event);
+/// What applying a plan needs to know of the command that does it.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) engine: &'a AwsEngine,
+    pub(crate) target: &'a Target,
+    pub(crate) scope: Scope,
+    pub(crate) progress: &'a Progress,
+}
+
+impl Run<'_> {
+    /// Applies a plan, shows each step and what failed.
+    ///
+    /// # Errors
+    /// Why it could not begin.
+    pub(crate) async fn apply(&self, packaging: &Packaging, prepared: Prepared) -> Result<Done, Failure> {
+        let steps = prepared.plan.steps.iter();
+        let kinds = steps.map(|step| (step.id.clone(), step.kind)).collect();
+        let began = Instant::now();
+        let Self {
+            app,
+            target,
+            scope,
+            progress,
+            ..
+        } = self;
+        let graph = &target.graph;
+        let observer = |event| progress.show(&event);
+        let interrupted = app.interrupt.flag();
+        let mut applying =
+            Box::pin(
+                self.engine
+                    .apply_while_packaging(graph, packaging, prepared, interrupted, &observer),
+            );
+        let report = tokio::select! {
+            biased;
+            report = &mut applying => report,
+            () = app.interrupt.wait() => {
+                progress.interrupted();
+                applying.await
+            }
+        };
+        progress.finish();
+        let report = report.map_err(|error| {
+            let was_waiting = matches!(
+                error,
+                EngineError::NotPackaged | EngineError::Store(StoreError::Locked { .. })
+            );
+            if was_waiting && app.interrupt.is_pressed() {
+                let message = format!("interrupted; nothing was changed. Continue with: {}", scope.again());
+                return Failure::interrupted().when_interrupted(message);
+            }
+            Failure::engine(format!("{} was not changed", graph.stack()), error, scope)
+        })?;
+        self.summarise(&report, began.elapsed());
+        let ended_well = report.failed.is_empty() && report.skipped.is_empty() && !report.interrupted;
+        Ok(Done {
+            outputs: ended_well.then(|| Outputs::read(graph, &report.record)),
+            kinds,
+            report,
         })
-        .await;
-    let elapsed = progress.finish();
-    let report = report.map_err(|error| {
-        Failure::engine(
-            format!("{} was not changed", target.graph.stack()),
-            error,
-            &target.scope(),
-        )
-    })?;
-    let stack = target.graph.stack();
-    for (id, action, error) in &report.failed {
-        ui::report(
-            Failure::new(format!("{action} {id} failed"))
-                .because(error.clone())
-                .help(help_for(error, &target.scope())),
-        );
     }
-    let done = report.done.len();
-    if !report.failed.is_empty() {
-        ui::say(paint(
-            RED,
-            format_args!(
-                "{stack}: {} failed, {} skipped, {done} done in {}; all of it is recorded",
-                report.failed.len(),
-                report.skipped.len(),
-                ui::duration(elapsed)
-            ),
-        ));
-    } else if report.interrupted {
-        ui::say(paint(
-            YELLOW,
-            format_args!("{stack}: interrupted after {done} steps; run the same command again to continue"),
-        ));
-    } else if done > 0 {
-        ui::say(paint(
-            GREEN,
-            format_args!("{stack}: {done} done in {}", ui::duration(elapsed)),
-        ));
-    } else {
-        ui::say(paint(DIM, format_args!("{stack}: nothing to change")));
+
+    /// Says what failed, why, and what to do next.
+    fn summarise(&self, report: &Report, elapsed: Duration) {
+        let stack = self.target.graph.stack();
+        for (id, action, error) in &report.failed {
+            ui::report(
+                Failure::new(format!("{action} {id} failed"))
+                    .because(error.clone())
+                    .help(help_for(error, &self.scope)),
+            );
+        }
+        let (done, failed, skipped) = (report.done.len(), report.failed.len(), report.skipped.len());
+        let elapsed = ui::duration(elapsed);
+        let (style, text) = if report.interrupted {
+            let failed = if failed > 0 {
+                format!(", {failed} failed")
+            } else {
+                String::new()
+            };
+            let text =
+                format!("interrupted after {elapsed}: {done} done{failed}, {skipped} left; all of it is recorded");
+            (YELLOW, text)
+        } else if failed > 0 {
+            let text = format!("{failed} failed, {skipped} skipped, {done} done in {elapsed}; all of it is recorded");
+            (RED, text)
+        } else if skipped > 0 {
+            let text = format!("{skipped} skipped, {done} done in {elapsed}; all of it is recorded");
+            (RED, text)
+        } else if done > 0 {
+            (GREEN, format!("{done} done in {elapsed}"))
+        } else {
+            (DIM, "nothing to change".to_owned())
+        };
+        ui::say(paint(style, format_args!("{stack}: {text}")));
+        if skipped > 0 {
+            ui::say(format!("continue with: {}", self.scope.again()));
+        }
     }
-    let ended_well = report.failed.is_empty() && report.skipped.is_empty() && !report.interrupted;
-    Ok(Done {
-        outputs: ended_well.then(|| Outputs::read(&target.graph, &report.record)),
-        kinds,
-        report,
-    })
 }
 
 /// Refuses to lose stored data without a word.
@@ -284,54 +402,45 @@ fn select(all: &BTreeSet<String>, asked: &[String]) -> Result<BTreeSet<String>, 
     }
 }
 
-/// Plans the selected functions alone. The others count as packaged as they are recorded, so that they need no build.
-async fn plan_functions(
-    engine: &AwsEngine,
+/// Returns the other functions' packages as they are recorded, so that they need no build, and the steps of the selected
+/// ones.
+fn recorded_functions(
     target: &Target,
-    mut packages: Packages,
+    record: &Record,
     selected: &BTreeSet<String>,
-    all: &BTreeSet<String>,
-) -> Result<(Prepared, Packages), Failure> {
-    let scope = target.scope();
-    let record = engine
-        .record(&target.graph)
-        .await
-        .map_err(|error| Failure::engine("the record cannot be read", error, &scope))?
-        .unwrap_or_default();
+) -> Result<(Packages, BTreeSet<LogicalId>), Failure> {
+    let mut packages = Packages::new();
     let mut steps_kept = BTreeSet::new();
     for (id, resource) in target.graph.resources() {
-        let Some(Value::Package(binary)) = resource.properties.get("Code") else {
-            continue;
-        };
-        if selected.contains(binary) {
-            let aliases = target.graph.resources().iter().filter(|(_, resource)| {
-                let inside = resource.parent.as_ref() == Some(id);
-                inside && resource.kind == Kind::Alias
-            });
-            steps_kept.extend(aliases.map(|(alias, _)| alias.clone()));
-            steps_kept.insert(id.clone());
-        }
-        let recorded = record
-            .resources
-            .get(id)
-            .and_then(|recorded| recorded.properties.get("Code")?.get("Sha256")?.as_str());
-        let Some(sha256) = recorded else {
-            return Err(Failure::usage(format!(
-                "function `{binary}` of {} is not deployed yet",
-                target.graph.stack()
-            ))
-            .help(format!("deploy everything first: {}", scope.command("deploy"))));
-        };
-        if all.contains(binary) && !selected.contains(binary) {
-            let package = Package {
-                sha256: sha256.to_owned(),
-                zip: std::sync::Arc::from([]),
+        for binary in resource.packages() {
+            let recorded = record
+                .resources
+                .get(id)
+                .and_then(|recorded| recorded.properties.get("Code")?.get("Sha256")?.as_str());
+            let Some(sha256) = recorded else {
+                return Err(Failure::usage(format!(
+                    "function `{binary}` of {} is not deployed yet",
+                    target.graph.stack()
+                ))
+                .help(format!("deploy everything first: {}", target.scope().command("deploy"))));
             };
-            packages.insert(binary.clone(), package);
+            if selected.contains(binary) {
+                let aliases = target.graph.resources().iter().filter(|(_, resource)| {
+                    let inside = resource.parent.as_ref() == Some(id);
+                    inside && resource.kind == Kind::Alias
+                });
+                steps_kept.extend(aliases.map(|(alias, _)| alias.clone()));
+                steps_kept.insert(id.clone());
+            } else {
+                let package = Package {
+                    sha256: sha256.to_owned(),
+                    zip: std::sync::Arc::from([]),
+                };
+                packages.insert(binary.to_owned(), package);
+            }
         }
     }
-    let prepared = plan(engine, target, &packages).await?.only(steps_kept);
-    Ok((prepared, packages))
+    Ok((packages, steps_kept))
 }
 
 #[cfg(test)]

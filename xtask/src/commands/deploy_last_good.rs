@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use infra_engine::{Action, Package, Packages, Prepared};
+use infra_engine::{Action, Package, Packages, Packaging, Prepared};
+use serde_json::json;
 
 use crate::cli::Deploy;
 use crate::commands::{App, DEFAULT_STAGE, deploy, diff};
 use crate::failure::{Exit, Failure};
 use crate::package;
 use crate::plan_view;
+use crate::progress::Progress;
 use crate::target::Target;
 use crate::ui;
 
@@ -20,16 +22,21 @@ use crate::ui;
 ///
 /// # Errors
 /// Why there is no way back. Failed steps are shown, and end with [`Exit::Failed`].
-pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
+pub(crate) async fn run(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit, Failure> {
     let declared = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let stack = declared.graph.stack().clone();
     let failed = |error| Failure::engine(format!("{stack} cannot be rolled back"), error, &declared.scope());
+    progress.begun("rollback", &declared.graph, &declared.stage.region);
     let session = app.interrupt.or(Box::pin(declared.session())).await?;
-    let engine = declared.engine(&session);
+    let mut engine = declared.engine(&session);
+    if options.no_wait {
+        engine = engine.without_waiting();
+    }
     let Some(good) = engine.last_good(&declared.graph).await.map_err(failed)? else {
         ui::say(format!(
             "The last deployment of {stack} ended well; there is nothing to undo."
         ));
+        progress.result(json!({ "stack": stack, "changed": [] }))?;
         return Ok(Exit::Ok);
     };
     let target = declared.with(good);
@@ -44,9 +51,11 @@ pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
     let planning = Box::pin(engine.plan_deploy(&target.graph, &packages));
     let prepared = app.interrupt.or(async { planning.await.map_err(failed) }).await?;
     if options.dry_run {
+        progress.finish();
         diff::show(app, &target, &prepared)?;
         return Ok(Exit::Ok);
     }
+    progress.planned(&prepared.plan);
     ui::say(format!(
         "{}\n\n{}\n",
         deploy::heading(&target),
@@ -65,10 +74,15 @@ pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
             scope.command("deploy")
         )));
     }
-    let done = deploy::apply(app, &engine, &target, &packages, prepared).await?;
-    if app.wants_json() {
-        ui::json(&done.json(&declared))?;
-    }
+    let run = deploy::Run {
+        app,
+        engine: &engine,
+        target: &target,
+        scope: declared.scope().with_again("deploy --rollback"),
+        progress,
+    };
+    let done = Box::pin(run.apply(&Packaging::from(packages), prepared)).await?;
+    progress.result(done.json(&declared, &session))?;
     Ok(done.exit())
 }
 

@@ -1,10 +1,12 @@
 //! `cargo xtask destroy`: removes a stage; safe to repeat.
 
-use infra_engine::{Action, Packages};
+use infra_engine::{Action, Packages, Packaging};
 
+use crate::cli::Destroy;
 use crate::commands::{App, DEFAULT_STAGE, deploy};
 use crate::failure::{Exit, Failure};
 use crate::plan_view;
+use crate::progress::Progress;
 use crate::target::Target;
 use crate::ui;
 
@@ -12,20 +14,32 @@ use crate::ui;
 ///
 /// # Errors
 /// Why nothing was deleted. Failed steps are shown, and end with [`Exit::Failed`].
-pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
+pub(crate) async fn run(app: &App, options: &Destroy) -> Result<Exit, Failure> {
+    let progress = Progress::start(app.wants_json());
+    deploy::concluded(&progress, Box::pin(destroy(app, options, &progress)).await)
+}
+
+async fn destroy(app: &App, options: &Destroy, progress: &Progress) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let stack = target.graph.stack();
-    let (engine, prepared) = app
-        .interrupt
-        .or(Box::pin(async {
-            let engine = target.engine(&target.session().await?);
-            let prepared = engine
-                .plan_destroy(&target.graph)
-                .await
-                .map_err(|error| Failure::engine(format!("{stack} cannot be planned"), error, &target.scope()))?;
-            Ok((engine, prepared))
-        }))
-        .await?;
+    let scope = target.scope().with_again("destroy");
+    progress.begun("destroy", &target.graph, &target.stage.region);
+    let reading = app.interrupt.or(Box::pin(async {
+        let session = target.session().await?;
+        let mut engine = target.engine(&session);
+        if options.no_wait {
+            engine = engine.without_waiting();
+        }
+        let prepared = engine
+            .plan_destroy(&target.graph)
+            .await
+            .map_err(|error| Failure::engine(format!("{stack} cannot be planned"), error, &scope))?;
+        Ok((session, engine, prepared))
+    }));
+    let (session, engine, prepared) = reading
+        .await
+        .map_err(|failure| failure.when_interrupted("interrupted; nothing was deleted"))?;
+    progress.planned(&prepared.plan);
     if prepared.plan.is_empty() {
         ui::say(format!("{stack} is not deployed."));
     } else {
@@ -49,17 +63,22 @@ pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
         .filter(|step| step.action == Action::Retain)
         .map(|step| step.physical_id.clone().unwrap_or_else(|| step.id.to_string()))
         .collect();
-    let done = deploy::apply(app, &engine, &target, &Packages::new(), prepared).await?;
+    let run = deploy::Run {
+        app,
+        engine: &engine,
+        target: &target,
+        scope,
+        progress,
+    };
+    let done = Box::pin(run.apply(&Packaging::from(Packages::new()), prepared)).await?;
     if !kept.is_empty() && done.exit() == Exit::Ok {
         ui::say(format!(
             "Kept, because the stage's removal policy is `retain`: {}.",
             kept.join(", ")
         ));
     }
-    if app.wants_json() {
-        let mut json = done.json(&target);
-        json["outputs"] = serde_json::Value::Null;
-        ui::json(&json)?;
-    }
+    let mut result = done.json(&target, &session);
+    result["outputs"] = serde_json::Value::Null;
+    progress.result(result)?;
     Ok(done.exit())
 }

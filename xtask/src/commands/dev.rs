@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use infra_aws::Session;
+use infra_engine::Packaging;
 use tokio::sync::watch as latest;
 
 use self::watch::{Saved, Watcher};
@@ -20,6 +21,7 @@ use crate::failure::{Exit, Failure};
 use crate::local_cloud::{self, Address, CREDENTIAL, Running};
 use crate::outputs::Outputs;
 use crate::package::{self, ChildGroup, cargo_command};
+use crate::progress::Progress;
 use crate::target::{Target, load_stage};
 use crate::ui::{self, BOLD, DIM, GREEN, RED, paint};
 
@@ -163,8 +165,17 @@ impl Development<'_> {
         })
         .await?;
         let engine = target.engine(&session);
-        let prepared = Box::pin(deploy::plan(&engine, &target, &packages)).await?;
-        let done = Box::pin(deploy::apply(self.app, &engine, &target, &packages, prepared)).await?;
+        let prepared = Box::pin(deploy::plan_all(&engine, &target, &packages)).await?;
+        let progress = Progress::start(false);
+        progress.planned(&prepared.plan);
+        let run = deploy::Run {
+            app: self.app,
+            engine: &engine,
+            target: &target,
+            scope: target.scope(),
+            progress: &progress,
+        };
+        let done = Box::pin(run.apply(&Packaging::from(packages), prepared)).await?;
         match (done.exit(), done.outputs) {
             (Exit::Ok, Some(outputs)) => {
                 self.note(session, outputs);

@@ -8,6 +8,7 @@ use crate::failure::{Exit, Failure};
 use crate::outputs::Outputs;
 use crate::package;
 use crate::plan_view;
+use crate::progress::Progress;
 use crate::target::Target;
 use crate::ui;
 
@@ -18,14 +19,17 @@ use crate::ui;
 pub(crate) async fn run(app: &App, options: &Diff) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let names = package::binaries(&target.graph);
-    let prepared = app
-        .interrupt
-        .or(Box::pin(async {
-            let (packages, session) =
-                tokio::try_join!(package::build(&app.workspace, &target.stage, &names), target.session())?;
-            deploy::plan(&target.engine(&session), &target, &packages).await
-        }))
-        .await?;
+    let progress = Progress::start(false);
+    // What is deployed is read while cargo compiles.
+    let mut building = package::start(&app.workspace, &target.stage, &names, &progress);
+    let planning = Box::pin(async {
+        let (_, engine, observed) = building.or(Box::pin(deploy::read(&target, None))).await?;
+        let packages = building.finish().await?;
+        deploy::plan(&engine, &target, &packages, observed)
+    });
+    let prepared = app.interrupt.or(planning).await;
+    progress.finish();
+    let prepared = prepared?;
     show(app, &target, &prepared)?;
     Ok(if options.exit_code && !prepared.plan.is_empty() {
         Exit::Changes

@@ -62,7 +62,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
         Command::Rollback => Box::pin(rollback::run(&app)).await,
         Command::State(options) => state::run(&app, options.command).await,
-        Command::Destroy => Box::pin(destroy::run(&app)).await,
+        Command::Destroy(options) => Box::pin(destroy::run(&app, &options)).await,
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,

@@ -1,11 +1,12 @@
 //! `cargo xtask rollback`: moves aliases back to the versions from before the last deployment.
 
-use infra_engine::{After, Packages, Plan};
+use infra_engine::{After, Packages, Packaging, Plan};
 use serde_json::{Value as Json, json};
 
 use crate::commands::{App, DEFAULT_STAGE, deploy};
 use crate::failure::{Exit, Failure};
 use crate::plan_view;
+use crate::progress::Progress;
 use crate::target::Target;
 use crate::ui;
 
@@ -14,25 +15,42 @@ use crate::ui;
 /// # Errors
 /// When there is no way back. Failed steps are shown, and end with [`Exit::Failed`].
 pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
+    let progress = Progress::start(app.wants_json());
+    deploy::concluded(&progress, Box::pin(rollback(app, &progress)).await)
+}
+
+async fn rollback(app: &App, progress: &Progress) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let stack = target.graph.stack();
-    let (engine, prepared) =
-        app.interrupt
-            .or(Box::pin(async {
-                let engine = target.engine(&target.session().await?);
-                let prepared = engine.plan_rollback(&target.graph).await.map_err(|error| {
-                    Failure::engine(format!("{stack} cannot be rolled back"), error, &target.scope())
-                })?;
-                Ok((engine, prepared))
-            }))
-            .await?;
+    let scope = target.scope().with_again("rollback");
+    progress.begun("rollback", &target.graph, &target.stage.region);
+    let reading = app.interrupt.or(Box::pin(async {
+        let session = target.session().await?;
+        let engine = target.engine(&session);
+        let prepared = engine
+            .plan_rollback(&target.graph)
+            .await
+            .map_err(|error| Failure::engine(format!("{stack} cannot be rolled back"), error, &scope))?;
+        Ok((session, engine, prepared))
+    }));
+    let (session, engine, prepared) = reading
+        .await
+        .map_err(|failure| failure.when_interrupted("interrupted; nothing was changed"))?;
+    progress.planned(&prepared.plan);
     ui::say(format!(
         "{}\n\n{}\n",
         deploy::heading(&target),
         plan_view::human(&prepared.plan)
     ));
     let moves = moves(&prepared.plan);
-    let done = deploy::apply(app, &engine, &target, &Packages::new(), prepared).await?;
+    let run = deploy::Run {
+        app,
+        engine: &engine,
+        target: &target,
+        scope,
+        progress,
+    };
+    let done = Box::pin(run.apply(&Packaging::from(Packages::new()), prepared)).await?;
     if done.exit() == Exit::Ok {
         ui::say(format!(
             "Rolled back is what functions run: code, settings, environment. Routes, tables and policies are as the last \
@@ -40,11 +58,9 @@ pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
             target.scope().command("deploy")
         ));
     }
-    if app.wants_json() {
-        let mut json = done.json(&target);
-        json["rolledBack"] = moves;
-        ui::json(&json)?;
-    }
+    let mut result = done.json(&target, &session);
+    result["rolledBack"] = moves;
+    progress.result(result)?;
     Ok(done.exit())
 }
 

@@ -1,18 +1,20 @@
 //! Compiles functions: chooses target and tool, and calls cargo once for all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use infra_cdk::{Architecture, Stage};
 use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 
 use super::elf;
 use crate::failure::Failure;
 use crate::local_cloud;
+use crate::ui;
 use crate::workspace::Workspace;
 
 /// The package of all function binaries.
@@ -110,7 +112,11 @@ impl Plan {
     }
 }
 
-/// Compiles the function binaries `names` and returns where they are. Cargo's messages go to stderr.
+/// Hears what cargo is doing, such as `12/120: serde, tokio`.
+pub(super) type Status = dyn Fn(&str) + Send + Sync;
+
+/// Compiles the function binaries `names` and sends each as soon as it is linked. Cargo's messages go to stderr; with
+/// `status`, what they say about its progress goes there instead.
 ///
 /// # Errors
 /// When cargo does not start or does not succeed; it has said why.
@@ -118,31 +124,119 @@ pub(super) async fn build(
     workspace: &Workspace,
     plan: &Plan,
     names: &BTreeSet<String>,
-) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    status: Option<Box<Status>>,
+    linked: mpsc::UnboundedSender<(String, PathBuf)>,
+) -> Result<(), Failure> {
     let mut command = command(&workspace.root);
     command
         .args(plan.arguments(names))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if status.is_some() {
+        // Cargo Book, "Configuration", `term`: without a terminal of its own it needs to be told.
+        command
+            .stderr(Stdio::piped())
+            .env("CARGO_TERM_PROGRESS_WHEN", "always")
+            .env("CARGO_TERM_PROGRESS_WIDTH", "100")
+            .env("CARGO_TERM_COLOR", "always");
+    }
     let mut group = ChildGroup::spawn(command)?;
     let stdout = group.child.stdout.take().expect("stdout is piped above");
-    let mut lines = BufReader::new(stdout).lines();
-    let mut executables = BTreeMap::new();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if let Some((name, path)) = executable(&line) {
-            executables.insert(name, path);
+    let stderr = group.child.stderr.take();
+    let mut missing = names.clone();
+    let executables = async {
+        let mut lines = BufReader::new(stdout).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some((name, path)) = executable(&line) {
+                missing.remove(&name);
+                // Nobody listens any more when packing has failed, and then nobody waits for this either.
+                let _ = linked.send((name, path));
+            }
         }
-    }
-    let status = group.wait().await?;
-    if !status.success() {
-        return Err(Failure::new("the functions do not compile; nothing was uploaded")
+    };
+    let messages = async {
+        if let (Some(stderr), Some(status)) = (stderr, status) {
+            pass_on(stderr, &*status).await;
+        }
+    };
+    tokio::join!(executables, messages);
+    let exit = group.wait().await?;
+    if !exit.success() {
+        return Err(Failure::new("the functions do not compile")
             .help("correct what cargo reports above, then run the same command again"));
     }
-    if let Some(missing) = names.iter().find(|name| !executables.contains_key(*name)) {
+    if let Some(missing) = missing.first() {
         return Err(Failure::new(format!("cargo built no binary for function `{missing}`"))
             .help(format!("add functions/src/bin/{missing}.rs")));
     }
-    Ok(executables)
+    Ok(())
+}
+
+/// Splits cargo's messages into its progress and everything else. A progress bar ends with a carriage return.
+async fn pass_on(stderr: impl AsyncRead + Unpin, status: &Status) {
+    let mut stderr = BufReader::new(stderr);
+    let mut text = Vec::new();
+    loop {
+        let (length, ended) = match stderr.fill_buf().await {
+            Ok(bytes) if !bytes.is_empty() => match bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+                Some(end) => {
+                    text.extend_from_slice(&bytes[..end]);
+                    (end + 1, true)
+                }
+                None => {
+                    text.extend_from_slice(bytes);
+                    (bytes.len(), false)
+                }
+            },
+            Ok(_) | Err(_) => return,
+        };
+        stderr.consume(length);
+        if ended {
+            let line = String::from_utf8_lossy(&text);
+            match Said::of(&line) {
+                Said::Nothing => {}
+                Said::Progress(progress) => status(&progress),
+                Said::Message => ui::say(&line),
+            }
+            text.clear();
+        }
+    }
+}
+
+/// What one line of cargo's messages is.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    /// Empty, or there only to erase a progress bar.
+    Nothing,
+    /// What it is doing.
+    Progress(String),
+    /// A warning, an error, or a part of one.
+    Message,
+}
+
+impl Said {
+    fn of(line: &str) -> Self {
+        let plain = anstream::adapter::strip_str(line).to_string();
+        let plain = plain.trim_end();
+        if let Some((_, progress)) = plain
+            .trim_start()
+            .strip_prefix("Building [")
+            .and_then(|bar| bar.split_once("] "))
+        {
+            return Self::Progress(format!("compiling {progress}"));
+        }
+        // Cargo's verbs end in column 12, and a compiler's messages do not begin so far to the right.
+        let verb = plain.get(..12).map(str::trim_start);
+        match verb {
+            Some(
+                "Compiling" | "Checking" | "Fresh" | "Finished" | "Locking" | "Updating" | "Adding" | "Downloading"
+                | "Downloaded" | "Blocking" | "Building",
+            ) => Self::Progress(plain.trim_start().to_owned()),
+            // Erasing a bar leaves blanks behind; an empty line of a message ends with a line feed too, and may go.
+            _ if plain.trim().is_empty() => Self::Nothing,
+            Some(_) | None => Self::Message,
+        }
+    }
 }
 
 /// Returns cargo, to be run in `root` as if from the user's shell.
@@ -337,6 +431,34 @@ mod tests {
             "RUSTFLAGS",
         ] {
             assert!(!is_of_running_package(kept), "{kept}");
+        }
+    }
+
+    #[test]
+    fn progress_is_told_from_messages() {
+        let progress = |text: &str| Said::Progress(text.to_owned());
+        assert_eq!(
+            Said::of("\u{1b}[1m\u{1b}[96m    Building\u{1b}[0m [=====>      ] 12/120: serde, tokio(build)"),
+            progress("compiling 12/120: serde, tokio(build)")
+        );
+        assert_eq!(
+            Said::of("   Compiling serde v1.0.229"),
+            progress("Compiling serde v1.0.229")
+        );
+        assert_eq!(
+            Said::of("    Blocking waiting for file lock on build directory"),
+            progress("Blocking waiting for file lock on build directory")
+        );
+        for nothing in ["", "   ", "\u{1b}[K"] {
+            assert_eq!(Said::of(nothing), Said::Nothing);
+        }
+        for message in [
+            "error[E0425]: cannot find value `x`",
+            "  --> functions/src/bin/connect.rs:7:5",
+            "   |",
+            "12 | x",
+        ] {
+            assert_eq!(Said::of(message), Said::Message, "{message}");
         }
     }
 }

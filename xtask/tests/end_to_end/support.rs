@@ -40,10 +40,20 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// Returns stdout as JSON, after the command has succeeded.
+    /// Returns the last line of stdout as JSON, after the command has succeeded: the result, whatever came before.
     pub(crate) fn json(&self) -> Json {
         assert_eq!(self.code, 0, "{}", self.stderr);
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+        self.events()
+            .pop()
+            .unwrap_or_else(|| panic!("no line: {:?}", self.stdout))
+    }
+
+    /// Returns each line of stdout as JSON.
+    pub(crate) fn events(&self) -> Vec<Json> {
+        let lines = self.stdout.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect()
     }
 
     /// Asserts the exit code and that stderr contains all of `words`.

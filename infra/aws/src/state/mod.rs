@@ -82,7 +82,7 @@ impl StateTable {
                         .projection_expression("#stack, #item")
                         .expression_attribute_names("#item", ITEM);
                 }
-                self.session.sdk(Service::DynamoDb, "dynamodb:Query", call.send())
+                self.session.sdk(Service::DynamoDbItems, "dynamodb:Query", call.send())
             })
             .await;
             let Some(page) = found(page)? else {
@@ -119,7 +119,7 @@ impl StateTable {
                     },
                 }
             };
-            self.session.sdk(Service::DynamoDb, "dynamodb:PutItem", call)
+            self.session.sdk(Service::DynamoDbItems, "dynamodb:PutItem", call)
         })
         .await
     }
@@ -147,7 +147,8 @@ impl StateTable {
                     },
                 }
             };
-            self.session.sdk(Service::DynamoDb, "dynamodb:TransactWriteItems", call)
+            self.session
+                .sdk(Service::DynamoDbItems, "dynamodb:TransactWriteItems", call)
         })
         .await
     }
@@ -161,7 +162,8 @@ impl StateTable {
                 .table_name(STATE_TABLE)
                 .set_key(Some(key(stack, HEADER)))
                 .consistent_read(true);
-            self.session.sdk(Service::DynamoDb, "dynamodb:GetItem", call.send())
+            self.session
+                .sdk(Service::DynamoDbItems, "dynamodb:GetItem", call.send())
         })
         .await;
         Ok(found(answer)?.and_then(|answer| answer.item))
@@ -335,7 +337,7 @@ impl Store for StateTable {
         let rest = repeated(|| {
             let scan = self.session.dynamodb().scan().table_name(STATE_TABLE);
             let scan = scan.limit(1).consistent_read(true);
-            self.session.sdk(Service::DynamoDb, "dynamodb:Scan", scan.send())
+            self.session.sdk(Service::DynamoDbItems, "dynamodb:Scan", scan.send())
         })
         .await?;
         if rest.items().is_empty() {

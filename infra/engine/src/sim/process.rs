@@ -270,7 +270,7 @@ fn line(event: &Event) -> String {
     match event {
         Event::WaitingForLock { owner, .. } => format!("waits for {owner}"),
         Event::Started { id, action, .. } => format!("begins to {action} {id}"),
-        Event::Retrying { id, reason, .. } => format!("{id} again, since {reason}"),
+        Event::Retrying { id, error, .. } => format!("{id} again, since {error}"),
         Event::Finished { id, action, .. } => format!("has done {action} {id}"),
         Event::Failed { id, action, error, .. } => format!("cannot {action} {id}: {error}"),
         Event::Skipped { id, action, .. } => format!("skips {action} {id}"),
