@@ -155,16 +155,16 @@ fn both_engines_make_the_same_resources() {
 }
 
 #[test]
-fn every_stage_fits_into_one_request() {
+fn every_stage_is_small_enough_for_cloudformation() {
     for (stage, (_, graph)) in common::stages() {
         let text = infra_cdk::synth(&graph, &common::digests(&graph))
             .unwrap()
             .to_json()
             .unwrap();
-        assert_eq!(
-            infra_cdk::Delivery::of(text.len()),
-            Ok(infra_cdk::Delivery::Inline),
-            "{stage}"
+        assert!(
+            infra_cdk::Delivery::of(text.len()).is_ok(),
+            "{stage}: {} bytes",
+            text.len()
         );
     }
 }
