@@ -33,7 +33,7 @@ with Emulator([sys.executable.rsplit("/", 1)[0] + "/moto_server", "-H", "127.0.0
         for name in cloud.inventory()["functions"]
         # No service calls it: our own functions may by their roles.
         if not name.endswith("-broadcast")
-        for statement in json.loads(functions.get_policy(FunctionName=name)["Policy"])["Statement"]
+        for statement in json.loads(functions.get_policy(FunctionName=name, Qualifier="live")["Policy"])["Statement"]
     ]
     equal(len(permissions), 10, "permissions: one per route, one for the authorizer")
     for statement in permissions:

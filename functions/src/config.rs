@@ -47,13 +47,13 @@ pub enum ConfigError {
         /// Its name.
         name: &'static str,
     },
-    /// A variable is no whole number, or one outside its range.
-    #[error("environment variable {name} is not a whole number from 1 to {most}")]
+    /// A variable has a value that cannot be used.
+    #[error("environment variable {name} cannot be used: {reason}")]
     Invalid {
         /// Its name.
         name: &'static str,
-        /// The largest number.
-        most: u64,
+        /// What is wrong with it. Does not repeat the value.
+        reason: String,
     },
 }
 
@@ -138,7 +138,10 @@ impl Environment {
 
 fn number(name: &'static str, text: &str, most: u64) -> Result<u64, ConfigError> {
     let parsed = text.parse().ok().filter(|number| (1..=most).contains(number));
-    parsed.ok_or(ConfigError::Invalid { name, most })
+    parsed.ok_or_else(|| ConfigError::Invalid {
+        name,
+        reason: format!("not a whole number from 1 to {most}"),
+    })
 }
 
 #[cfg(test)]
@@ -151,7 +154,7 @@ mod tests {
         assert_eq!((shards("1"), shards("256")), (Ok(1), Ok(256)));
         for bad in ["0", "257", "-1", "four", "1.5"] {
             let error = shards(bad).map_err(|error| error.to_string());
-            let expected = "environment variable ROOM_SHARDS is not a whole number from 1 to 256";
+            let expected = "environment variable ROOM_SHARDS cannot be used: not a whole number from 1 to 256";
             assert_eq!(error, Err(expected.to_owned()), "{bad}");
         }
         let legs = Environment::of([(ROOM_SHARDS, "4"), (POSTS_PER_SECOND, "8000")]);

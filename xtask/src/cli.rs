@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use infra_local::{REALISTIC, Unkindness};
 
 /// Build, deploy, run and look at the chat.
 #[derive(Debug, Parser)]
@@ -40,7 +41,7 @@ Examples:
 To deploy through CloudFormation, put the packages into an S3 bucket in the stack's Region:
   cargo xtask synth --assets target/assets > template.yaml
   aws s3 sync target/assets s3://BUCKET
-  aws cloudformation deploy --stack-name chat-dev --template-file template.yaml \\
+  aws cloudformation deploy --stack-name chat-dev --template-file template.yaml --s3-bucket BUCKET \\
       --capabilities CAPABILITY_NAMED_IAM --parameter-overrides AssetBucket=BUCKET
 
 The template has no secrets. CloudFormation cannot create a SecureString parameter: those named in the template's
@@ -86,13 +87,16 @@ pub(crate) enum Command {
     /// Run the local cloud alone, for deploy, logs, destroy and AWS tools in other terminals
     #[command(
         after_help = "Examples:\n  cargo xtask local\n  cargo xtask deploy --stage local      in another terminal\n  \
-                      AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws dynamodb list-tables"
+                      AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws dynamodb list-tables\n  \
+                      cargo xtask local --unkind      as slow and busy as AWS\n  \
+                      cargo xtask local --unkind role=8s,latency=60ms,lost=0.02,seed=7"
     )]
     Local(Local),
     /// Build the functions and bring a stage to what infra/ declares
     #[command(
         after_help = "Examples:\n  cargo xtask deploy --dry-run\n  cargo xtask deploy --stage prod --yes\n  \
-                      cargo xtask deploy --function send-message      its code and settings only, within seconds\n\n\
+                      cargo xtask deploy --function send-message      its code and settings only, within seconds\n  \
+                      cargo xtask deploy --rollback      undo a deployment that failed\n\n\
                       With --output json, stdout is {\"stack\", \"changed\": [{\"id\", \"type\", \"action\"}], \"failed\": […], \
                       \"outputs\": {…}}."
     )]
@@ -100,10 +104,23 @@ pub(crate) enum Command {
     /// Show what a deployment would change, including what somebody changed by hand
     #[command(
         after_help = "Examples:\n  cargo xtask diff --stage prod\n  cargo xtask diff --exit-code      ends with 3 when there are changes\n\n\
-                      With --output json, stdout is {\"stack\", \"actions\": [{\"id\", \"type\", \"action\", \"reason\", \"changes\", \
-                      \"physicalId\"}], \"unchanged\": [ID…], \"outputs\": {…}}."
+                      With --output json, stdout is one object: docs/plan-json.md."
     )]
     Diff(Diff),
+    /// Send callers back to the code from before the last deployment, within seconds
+    #[command(
+        after_help = "Every function that the last deployment changed is called in its earlier version again: code, settings and \
+                      environment, nothing else of the stack. Nothing is built. The way back leads one deployment far: a \
+                      second rollback is refused. The next deployment goes forward again, to what is declared then.\n\n\
+                      With --output json, stdout is that of `deploy`, with \"rolledBack\": [{\"id\", \"from\", \"to\"}]."
+    )]
+    Rollback,
+    /// Look at the record of what is deployed, or make a lost one again
+    #[command(
+        subcommand_required = true,
+        after_help = "Examples:\n  cargo xtask state show --stage prod\n  cargo xtask state rebuild      after the table stackwright-state was lost"
+    )]
+    State(State),
     /// Delete a stage; says what is kept
     #[command(after_help = "Examples:\n  cargo xtask destroy\n  cargo xtask destroy --stage local --yes")]
     Destroy,
@@ -133,11 +150,35 @@ pub(crate) enum Command {
     Synth(Synth),
     /// Check the workspace's dependency rules
     Tidy,
+    /// Deploy into a simulated account in which everything goes wrong, and demand that all ends well
+    #[command(
+        after_help = "Examples:\n  cargo xtask sim --seeds 1000\n  cargo xtask sim --seed 7      one seed again, with all that happens in it\n\n\
+                      Each seed that does not end well is shown with the command that replays it, and the exit code is 1. \
+                      With --output json, stdout is {\"seeds\", \"broken\": [SEED…]}, or {\"seed\", \"trace\": [LINE…], \"broken\"} \
+                      for one."
+    )]
+    Sim(Sim),
     /// Run all tests and the dependency rules
     #[command(
         after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -- broadcast      arguments for cargo test"
     )]
     Test(Test),
+    /// Run all tests instrumented; fail when the functions are covered too little
+    #[command(
+        after_help = "Fails under 90 % of the lines, 90 % of the regions or 80 % of the functions in functions*, and reports all \
+                      crates.\nInstalls what is missing, and says so: the toolchain's llvm-tools, and cargo-llvm-cov below target/.\n\n\
+                      With --output json, stdout is {\"crates\": {FOLDER: {\"lines\", \"regions\", \"functions\"}}, \"gated\": {…}, \
+                      \"missed\": […]}."
+    )]
+    Coverage(Coverage),
+    /// Measure what things cost
+    Bench(Bench),
+    /// Install a Git hook that runs tests and coverage before each push
+    #[command(
+        after_help = "The hook is `pre-push`, in the folder that core.hooksPath names, or else in .git/hooks.\n\
+                      Somebody else's hook stays, unless --yes says to replace it; then it is kept beside it."
+    )]
+    Hooks,
 }
 
 /// Options of `dev`.
@@ -149,6 +190,8 @@ pub(crate) struct Dev {
     /// Do not rebuild on save
     #[arg(long)]
     pub(crate) no_watch: bool,
+    #[command(flatten)]
+    pub(crate) unkind: Unkind,
 }
 
 /// Options of `local`.
@@ -160,6 +203,21 @@ pub(crate) struct Local {
     /// Keep the state in this folder; without it, it ends with the process
     #[arg(long, value_name = "DIR")]
     pub(crate) persist: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) unkind: Unkind,
+}
+
+/// How hard a local cloud makes it.
+#[derive(Debug, Args)]
+pub(crate) struct Unkind {
+    /// Be as slow, busy and unreliable as AWS can be; alone it means the settings of an ordinary day
+    ///
+    /// Only what is named is unkind. role=8s: Lambda cannot assume a new role so long; pending=2s: functions are Pending,
+    /// and updates InProgress; creating=6s: tables are CREATING, UPDATING, DELETING; throttle: AWS's rates; conflict: API
+    /// Gateway refuses parallel changes of one API; latency=60ms: on each call; lost=0.02, error=0.02: shares of calls
+    /// that lose their answer or fail, half of them after they happened; seed=1: which ones
+    #[arg(long = "unkind", value_name = "SETTINGS", num_args = 0..=1, default_value = "", default_missing_value = REALISTIC, hide_default_value = true)]
+    pub(crate) settings: Unkindness,
 }
 
 /// Options of `deploy`.
@@ -168,6 +226,15 @@ pub(crate) struct Deploy {
     /// Show the plan and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Take over what exists under the stage's names without its mark
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// Go on though a table or a secret is deleted or replaced, with all that is stored in it
+    #[arg(long)]
+    pub(crate) allow_replace: bool,
+    /// After a failed or interrupted deployment: return to what the last good one left, code included
+    #[arg(long, conflicts_with_all = ["functions", "adopt"])]
+    pub(crate) rollback: bool,
     /// Only this function of a deployed stage; may be repeated
     #[arg(long = "function", value_name = "NAME")]
     pub(crate) functions: Vec<String>,
@@ -179,6 +246,22 @@ pub(crate) struct Diff {
     /// End with 3 when there are changes
     #[arg(long)]
     pub(crate) exit_code: bool,
+}
+
+/// What to do with the record.
+#[derive(Debug, Args)]
+pub(crate) struct State {
+    #[command(subcommand)]
+    pub(crate) command: StateCommand,
+}
+
+/// Commands below `state`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// List the recorded resources
+    Show,
+    /// Record again what is declared and exists: found by names, tags and marks; no resource is changed
+    Rebuild,
 }
 
 /// Options of `logs`.
@@ -255,12 +338,49 @@ pub(crate) enum TemplateFormat {
     Json,
 }
 
+/// Options of `sim`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Sim {
+    /// How many seeds, from 0
+    #[arg(long, value_name = "NUMBER", default_value_t = 300)]
+    pub(crate) seeds: u64,
+    /// Only this seed, with a line for everything that happens
+    #[arg(long, value_name = "SEED", conflicts_with = "seeds")]
+    pub(crate) seed: Option<u64>,
+}
+
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
     /// Arguments for `cargo test`
     #[arg(last = true, value_name = "ARG")]
     pub(crate) arguments: Vec<String>,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+/// Commands below `bench`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Cold start, memory and broadcasts of the function binaries, beside Node where it is installed
+    #[command(
+        after_help = "Builds with the profile `lambda` and takes some minutes. CPU shares need a control group that may be written: \
+                      run it as root.\nSee docs/benchmarks-functions.md for what the figures mean."
+    )]
+    Functions,
+}
+
+/// Options of `coverage`.
+#[derive(Debug, Args)]
+pub(crate) struct Coverage {
+    /// Only the tests of this package; may be repeated
+    #[arg(long = "package", short = 'p', value_name = "NAME")]
+    pub(crate) packages: Vec<String>,
 }
 
 /// Reads `90s`, `10m`, `1h`, `7d`; a bare number means seconds.

@@ -158,9 +158,15 @@ impl Failure {
                 )
             }
             EngineError::Store(_) => format!("run it again: {}", scope.command("deploy")),
-            EngineError::Foreign(_) => {
-                "delete or rename what is in the way, or give the stage another name in infra/stages".to_owned()
-            }
+            EngineError::Foreign(_) => format!(
+                "take over what is there: {} --adopt; or delete or rename it, or give the stage another name in infra/stages",
+                scope.command("deploy")
+            ),
+            EngineError::Record(_) => format!("make it again from what exists: {}", scope.command("state rebuild")),
+            EngineError::NothingBefore => format!(
+                "check out the revision that worked, and deploy it: {}",
+                scope.command("deploy")
+            ),
             _ => format!("run it again: {}", scope.command("deploy")),
         };
         Self::new(doing).because(error).help(help)

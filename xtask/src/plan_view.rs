@@ -1,31 +1,47 @@
-//! A plan for people and for programs.
+//! A plan for people, in Terraform's symbols, and for programs: `docs/plan-json.md` describes the JSON.
 
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use infra_engine::{Action, After, Change, Plan, Step};
+use infra_engine::{Action, After, Cause, Change, Plan, Step};
 use serde_json::{Value as Json, json};
 
 use crate::ui::{BOLD, DIM, GREEN, RED, YELLOW, paint};
 
-/// Longest value that is shown; policies and the like are cut.
-const VALUE_CHARS_MAX: usize = 60;
+/// Format of a plan's JSON. It grows when a key changes its meaning or goes; new keys do not count.
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
-/// Returns the plan as lines: one per step with its reason, one per property that changes, and a summary.
+/// Longest value that is shown; the rest is cut.
+const VALUE_CHARS_MAX: usize = 100;
+
+/// All actions, in the order of the summary.
+const ACTIONS: [Action; 7] = [
+    Action::Create,
+    Action::Adopt,
+    Action::Update,
+    Action::Replace,
+    Action::Delete,
+    Action::Retain,
+    Action::Forget,
+];
+
+/// Returns the plan as lines: one per resource with its reason, one per property that changes, and a summary.
 pub(crate) fn human(plan: &Plan) -> String {
     let mut text = String::new();
-    let width = |of: fn(&Step) -> usize| plan.steps.iter().map(of).max().unwrap_or(0);
+    let shown: Vec<&Step> = shown(plan).collect();
+    let width = |of: fn(&Step) -> usize| shown.iter().map(|step| of(step)).max().unwrap_or(0);
+    let symbol_width = width(|step| step.symbol().len());
     let type_width = width(|step| step.kind.cloudformation_type().len());
     let id_width = width(|step| step.id.as_str().len());
-    for step in &plan.steps {
-        let symbol = paint(style(step.action), step.action.symbol());
+    for step in &shown {
+        let symbol = paint(style(step.action), format_args!("{:>symbol_width$}", step.symbol()));
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
             "  {symbol} {:type_width$}  {BOLD}{:id_width$}{BOLD:#}  {DIM}{}{DIM:#}",
             step.kind.cloudformation_type(),
             step.id.as_str(),
-            sentence(step),
+            sentence(plan, step),
         );
         for change in &step.changes {
             let _ = writeln!(text, "      {}", property(change));
@@ -40,18 +56,9 @@ pub(crate) fn human(plan: &Plan) -> String {
 
 /// Returns `3 to create, 1 to update; 20 unchanged`, or that there is nothing to do.
 pub(crate) fn summary(plan: &Plan) -> String {
-    const ACTIONS: [Action; 7] = [
-        Action::Create,
-        Action::Adopt,
-        Action::Update,
-        Action::Replace,
-        Action::Delete,
-        Action::Retain,
-        Action::Forget,
-    ];
     let counts: Vec<_> = ACTIONS
         .into_iter()
-        .map(|action| (action, plan.steps.iter().filter(|step| step.action == action).count()))
+        .map(|action| (action, shown(plan).filter(|step| step.action == action).count()))
         .filter(|(_, count)| *count > 0)
         .map(|(action, count)| paint(style(action), format_args!("{count} to {action}")))
         .collect();
@@ -63,21 +70,57 @@ pub(crate) fn summary(plan: &Plan) -> String {
     }
 }
 
-/// Returns the steps for programs: `id`, `type`, `action`, `reason`, `changes`, `physicalId`.
-pub(crate) fn actions(plan: &Plan) -> Json {
-    plan.steps
+/// Returns the plan for programs: `schemaVersion`, `actions`, `summary`, `unchanged`.
+pub(crate) fn json(plan: &Plan) -> Json {
+    let count = |action| shown(plan).filter(|step| step.action == action).count();
+    let summary: serde_json::Map<String, Json> = ACTIONS
+        .into_iter()
+        .map(|action| (action.to_string(), count(action).into()))
+        .collect();
+    json!({
+        "schemaVersion": SCHEMA_VERSION,
+        "actions": shown(plan).map(|step| action(plan, step)).collect::<Vec<_>>(),
+        "summary": summary,
+        "unchanged": plan.unchanged,
+    })
+}
+
+fn action(plan: &Plan, step: &Step) -> Json {
+    let changes: Vec<Json> = step
+        .changes
         .iter()
-        .map(|step| {
+        .map(|change| {
             json!({
-                "id": step.id,
-                "type": step.kind.cloudformation_type(),
-                "action": step.action,
-                "reason": step.reason,
-                "changes": step.changes,
-                "physicalId": step.physical_id,
+                "property": change.property,
+                "from": change.from,
+                "to": change.to,
+                "cause": change.cause,
+                "forcesReplacement": change.replaces,
             })
         })
-        .collect()
+        .collect();
+    let old = plan.replaced(step);
+    json!({
+        "id": step.id,
+        "type": step.kind.cloudformation_type(),
+        "action": step.action,
+        "symbol": step.symbol(),
+        "reason": step.reason,
+        "changes": changes,
+        "physicalId": step.physical_id,
+        "old": old.map(|old| old.action),
+        "losesData": loses_data(plan, step),
+    })
+}
+
+/// Returns the steps that are shown: the removal of what is replaced is part of its replacement.
+fn shown(plan: &Plan) -> impl Iterator<Item = &Step> {
+    plan.steps.iter().filter(|step| plan.replacement(step).is_none())
+}
+
+/// Returns whether stored data is lost by a step, or by the removal that belongs to it.
+fn loses_data(plan: &Plan, step: &Step) -> bool {
+    plan.data_losses().any(|loss| loss.id == step.id)
 }
 
 /// Returns the colour of an action; the symbol says the same without it.
@@ -90,23 +133,47 @@ pub(crate) const fn style(action: Action) -> Style {
     }
 }
 
-fn sentence(step: &Step) -> String {
-    if step.reason.is_empty() {
-        step.action.to_string()
-    } else {
-        format!("{}: {}", step.action, step.reason)
+fn sentence(plan: &Plan, step: &Step) -> String {
+    let mut text = step.action.to_string();
+    if !step.reason.is_empty() {
+        let _ = write!(text, ": {}", step.reason);
     }
+    if plan.replaced(step).is_some_and(|old| old.action == Action::Retain) {
+        text.push_str("; the old one is kept");
+    }
+    if loses_data(plan, step) {
+        text.push_str("; what is stored in it is lost");
+    }
+    text
 }
 
+/// Returns one line: `~ MemorySize: 256 → 512`.
 fn property(change: &Change) -> String {
-    let from = change.from.as_ref().map_or_else(|| "not set".to_owned(), value);
-    let to = match &change.to {
-        After::Value(to) => value(to),
-        After::Unknown => "known after the deployment".to_owned(),
-        After::Cleared => "not set".to_owned(),
+    let (symbol, style) = match (&change.from, &change.to) {
+        (None, _) => ("+", GREEN),
+        (Some(_), After::Cleared) => ("-", RED),
+        (Some(_), After::Value(_) | After::Unknown) => ("~", YELLOW),
     };
-    let drift = if change.drift { " (changed outside)" } else { "" };
-    format!("{}: {from} → {to}{}", change.property, paint(YELLOW, drift))
+    let to = match &change.to {
+        After::Value(to) => Some(value(to)),
+        After::Unknown => Some("(known after the deployment)".to_owned()),
+        After::Cleared => None,
+    };
+    let values: Vec<_> = change.from.as_ref().map(value).into_iter().chain(to).collect();
+    let cause = match change.cause {
+        Cause::Declaration => "",
+        Cause::Drift => "  # changed outside",
+        Cause::Both => "  # also changed outside",
+    };
+    let replaces = if change.replaces { "  # forces replacement" } else { "" };
+    format!(
+        "{} {}: {}{}{}",
+        paint(style, symbol),
+        change.property,
+        values.join(" → "),
+        paint(YELLOW, cause),
+        paint(RED, replaces)
+    )
 }
 
 fn value(json: &Json) -> String {
@@ -140,59 +207,119 @@ mod tests {
         }
     }
 
+    fn change(property: &str, from: Option<Json>, to: After, cause: Cause) -> Change {
+        Change {
+            property: property.to_owned(),
+            from,
+            to,
+            cause,
+            replaces: property == "KeySchema",
+        }
+    }
+
     fn plan() -> Plan {
+        let endpoint = "Environment.Variables.MANAGEMENT_ENDPOINT";
         let changes = vec![
-            Change {
-                property: "MemorySize".to_owned(),
-                from: Some(json!(256)),
-                to: After::Value(json!(512)),
-                drift: true,
-            },
-            Change {
-                property: "Environment.Variables.MANAGEMENT_ENDPOINT".to_owned(),
-                from: None,
-                to: After::Unknown,
-                drift: false,
-            },
-            Change {
-                property: "Description".to_owned(),
-                from: Some(json!("a".repeat(80))),
-                to: After::Cleared,
-                drift: false,
-            },
+            change("MemorySize", Some(json!(256)), After::Value(json!(512)), Cause::Drift),
+            change("Timeout", Some(json!(3)), After::Value(json!(5)), Cause::Both),
+            change(endpoint, None, After::Unknown, Cause::Declaration),
+            change(
+                "Description",
+                Some(json!("a".repeat(120))),
+                After::Cleared,
+                Cause::Declaration,
+            ),
         ];
+        let keys = vec![change(
+            "KeySchema",
+            Some(json!(["a"])),
+            After::Value(json!(["b"])),
+            Cause::Declaration,
+        )];
+        let tags = vec![change(
+            "Tags.stackwright:app",
+            None,
+            After::Value(json!("chat")),
+            Cause::Declaration,
+        )];
+        let mut steps = vec![
+            step("Rooms", Kind::Table, Action::Create, "not deployed yet", Vec::new()),
+            step(
+                "ConnectLogs",
+                Kind::LogGroup,
+                Action::Adopt,
+                "not made by this stack: no tags",
+                tags,
+            ),
+            step(
+                "ConnectFunction",
+                Kind::Function,
+                Action::Update,
+                "declaration changed",
+                changes,
+            ),
+            step(
+                "Rows",
+                Kind::Table,
+                Action::Delete,
+                "replaced: KeySchema cannot be changed in place",
+                Vec::new(),
+            ),
+            step(
+                "Rows",
+                Kind::Table,
+                Action::Replace,
+                "KeySchema cannot be changed in place",
+                keys,
+            ),
+            step(
+                "ChatDeployment",
+                Kind::Deployment,
+                Action::Replace,
+                "ChatWhoRoute changes",
+                Vec::new(),
+            ),
+            step(
+                "ChatDeployment",
+                Kind::Deployment,
+                Action::Delete,
+                "replaced",
+                Vec::new(),
+            ),
+            step(
+                "Lines",
+                Kind::Table,
+                Action::Replace,
+                "TableName cannot be changed in place",
+                Vec::new(),
+            ),
+            step("Lines", Kind::Table, Action::Retain, "replaced", Vec::new()),
+            step(
+                "OldRole",
+                Kind::Role,
+                Action::Delete,
+                "not declared any more",
+                Vec::new(),
+            ),
+            step(
+                "OldTable",
+                Kind::Table,
+                Action::Retain,
+                "not declared any more; its removal policy is retain",
+                Vec::new(),
+            ),
+            step(
+                "OldPolicy",
+                Kind::RolePolicy,
+                Action::Forget,
+                "goes with OldRole",
+                Vec::new(),
+            ),
+        ];
+        let removal = steps[3].step_id();
+        steps[4].after.insert(removal);
         Plan {
-            steps: vec![
-                step(
-                    "Connections",
-                    Kind::Table,
-                    Action::Create,
-                    "not deployed yet",
-                    Vec::new(),
-                ),
-                step(
-                    "ConnectFunction",
-                    Kind::Function,
-                    Action::Update,
-                    "properties changed",
-                    changes,
-                ),
-                step(
-                    "ChatDeployment",
-                    Kind::Deployment,
-                    Action::Replace,
-                    "routes changed",
-                    Vec::new(),
-                ),
-                step(
-                    "OldRole",
-                    Kind::Role,
-                    Action::Delete,
-                    "not declared any more",
-                    Vec::new(),
-                ),
-                step("OldTable", Kind::Table, Action::Retain, "removal policy", Vec::new()),
-            ],
+            steps,
             unchanged: BTreeSet::from(["ChatApi".parse().unwrap()]),
         }
     }
@@ -212,7 +339,34 @@ mod tests {
     }
 
     #[test]
-    fn programs_read_cloudformation_types() {
-        insta::assert_snapshot!(serde_json::to_string_pretty(&actions(&plan())).unwrap());
+    fn programs_read_the_documented_keys() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&json(&plan())).unwrap());
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        fn keys(json: &Json, found: &mut BTreeSet<String>) {
+            match json {
+                Json::Object(entries) => {
+                    found.extend(entries.keys().cloned());
+                    entries.values().for_each(|entry| keys(entry, found));
+                }
+                Json::Array(items) => items.iter().for_each(|item| keys(item, found)),
+                Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+            }
+        }
+        let text = include_str!("../../docs/plan-json.md");
+        let mut found = BTreeSet::new();
+        keys(&json(&plan()), &mut found);
+        for key in found {
+            assert!(
+                text.contains(&format!("`{key}`")),
+                "docs/plan-json.md does not know {key}"
+            );
+        }
+        assert!(
+            text.contains(&format!("`schemaVersion` | number | {SCHEMA_VERSION}")),
+            "{text}"
+        );
     }
 }

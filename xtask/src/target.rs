@@ -98,6 +98,11 @@ impl Target {
         })
     }
 
+    /// Returns the same stage with another stack.
+    pub(crate) fn with(&self, graph: Graph) -> Self {
+        Self { graph, ..self.clone() }
+    }
+
     /// Returns what hints need to know.
     pub(crate) fn scope(&self) -> Scope {
         Scope {

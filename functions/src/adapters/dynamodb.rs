@@ -55,7 +55,7 @@ impl Aws<'_> {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
             .credentials_provider(self.credentials.clone())
-            .http_client(self.http.clone())
+            .http_client(self.http_client())
             .timeout_config(Aws::timeouts())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX));
         config.set_endpoint_url(self.endpoint_url.clone());

@@ -42,7 +42,7 @@ impl LambdaLegs {
     pub(super) fn new(aws: &Aws<'_>, function: &str) -> Self {
         Self {
             client: OnceLock::new(),
-            credentials: aws.credentials.clone(),
+            credentials: SharedCredentialsProvider::new(aws.credentials.clone()),
             region: aws.region.clone(),
             endpoint_url: aws.endpoint_url.clone(),
             path: format!("/2015-03-31/functions/{function}/invocations"),

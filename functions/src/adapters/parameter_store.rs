@@ -11,7 +11,9 @@ use functions_token::{Expected, Keys, Refusal};
 use infra_sigv4::{CallError, Client};
 use serde_json::json;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::aws::PRIME_TIMEOUT;
 
 /// How long a key is used without looking again.
 const KEY_LIFETIME: Duration = Duration::from_secs(10 * 60);
@@ -42,6 +44,14 @@ impl ParameterStoreTokens {
             parameter: parameter.to_owned(),
             audience: audience.to_owned(),
             cached: Mutex::new(None),
+        }
+    }
+
+    /// Reads the keys while the function initialises, so that the first event does not wait for them. If that fails, the
+    /// first event tries again.
+    pub async fn prime(&self) {
+        if let Ok(Err(error)) = timeout(PRIME_TIMEOUT, self.keys(KEY_LIFETIME)).await {
+            tracing::warn!(error = crate::runtime::chain(&error), "token keys not read yet");
         }
     }
 

@@ -24,5 +24,6 @@ async fn main() -> Result<(), runtime::StartError> {
             encode: frames::message,
         },
     };
+    aws.prime().await;
     runtime::serve(|event| handlers::admin(&admin, event)).await
 }

@@ -8,6 +8,7 @@ use functions_domain::Authorize;
 async fn main() -> Result<(), runtime::StartError> {
     let environment = runtime::start();
     let tokens = Aws::new(&environment)?.tokens()?;
+    tokens.prime().await;
     let authorize = Authorize {
         tokens,
         clock: SystemClock,

@@ -13,5 +13,6 @@ async fn main() -> Result<(), runtime::StartError> {
         others: aws.own_legs()?,
         posts_per_second: environment.posts_per_second_of_a_leg()?,
     };
+    aws.prime().await;
     runtime::serve_until(|event, deadline_ms| handlers::broadcast(&run, event, deadline_ms)).await
 }

@@ -7,8 +7,10 @@ use functions_domain::Connect;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
     let environment = runtime::start();
+    let aws = Aws::new(&environment)?;
     let connect = Connect {
-        presence: Aws::new(&environment)?.presence(SystemClock)?,
+        presence: aws.presence(SystemClock)?,
     };
+    aws.prime().await;
     runtime::serve(|event| handlers::connect(&connect, event)).await
 }

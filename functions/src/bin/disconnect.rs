@@ -7,8 +7,10 @@ use functions_domain::Disconnect;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
     let environment = runtime::start();
+    let aws = Aws::new(&environment)?;
     let disconnect = Disconnect {
-        presence: Aws::new(&environment)?.presence(SystemClock)?,
+        presence: aws.presence(SystemClock)?,
     };
+    aws.prime().await;
     runtime::serve(|event| handlers::disconnect(&disconnect, event)).await
 }

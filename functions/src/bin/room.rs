@@ -17,5 +17,6 @@ async fn main() -> Result<(), runtime::StartError> {
         },
         rooms: Rooms { presence },
     };
+    aws.prime().await;
     runtime::serve(|event| handlers::room(&actions, event)).await
 }

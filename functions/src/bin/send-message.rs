@@ -15,5 +15,6 @@ async fn main() -> Result<(), runtime::StartError> {
         ids: RandomIds,
         encode: frames::message,
     };
+    aws.prime().await;
     runtime::serve(|event| handlers::send_message(&send_message, event)).await
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infra_cdk::{Graph, LogicalId};
+use serde_json::Value as Json;
 
 use crate::event::Event;
 use crate::plan::{Action, After, Known, Packages, Plan, Step, StepId};
@@ -15,13 +16,27 @@ use crate::provider::{Class, Cloud, CloudError, Desired, Live, Properties, Targe
 use crate::record::{Outcome, Record, Recorded};
 use crate::recorder::Recorder;
 use crate::time::Time;
-use crate::{observe, retry};
+use crate::{diff, observe, retry};
 
 /// Steps in flight at most. The clouds' own rates are kept by their providers.
 const IN_FLIGHT_MAX: usize = 64;
 
 /// How often an interrupt is looked for while steps are in flight.
 const INTERRUPT_POLL: Duration = Duration::from_millis(100);
+
+/// Sets a property by its path, such as `DefaultRouteSettings.ThrottlingRateLimit`.
+fn set(properties: &mut Properties, path: &str, value: Json) {
+    match path.split_once('.') {
+        None => {
+            properties.insert(path.to_owned(), value);
+        }
+        Some((first, rest)) => {
+            if let Some(Json::Object(inner)) = properties.get_mut(first) {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
 
 /// Everything that running a plan needs.
 pub(crate) struct Run<'a, C, T> {
@@ -61,17 +76,10 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
     pub(crate) async fn run(&self) -> Results {
         let mut results = Results {
             resources: self.record.resources.clone(),
+            // Unchanged resources are known from the start; so is what AWS assigned to those that are only updated.
+            known: Known::of(self.graph, self.cloud.context(), self.packages, self.live),
             ..Results::default()
         };
-        // Unchanged resources are known from the start; so is what a step that changes nothing assigned will not touch.
-        for (id, resource) in self.graph.in_order() {
-            results
-                .known
-                .resolve(id, resource, self.graph, self.cloud.context(), self.packages);
-            if let Some(live) = self.live.get(id) {
-                results.known.learn(id, &live.attributes);
-            }
-        }
         self.record_unchanged(&mut results);
 
         let mut waiting: BTreeSet<usize> = (0..self.plan.steps.len()).collect();
@@ -122,13 +130,8 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
     /// Records again what is live as declared, where the record would say something else, such as another removal policy.
     fn record_unchanged(&self, results: &mut Results) {
         for id in &self.plan.unchanged {
-            let (Some(live), Some(resource)) = (self.live.get(id), self.graph.resources().get(id)) else {
-                continue;
-            };
-            let resolved = results
-                .known
-                .resolve(id, resource, self.graph, self.cloud.context(), self.packages);
-            let now = observe::recorded(self.graph, id, live, resolved.properties);
+            let Some(live) = self.live.get(id) else { continue };
+            let now = observe::recorded(self.graph, id, live, results.known.properties(id));
             if results.resources.get(id) != Some(&now) {
                 results.resources.insert(id.clone(), now.clone());
                 self.recorder.record(Outcome::Put(id.clone(), now));
@@ -154,7 +157,7 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
                 let desired = self.desired(step, known);
                 Box::pin(async move {
                     let outcome = match desired {
-                        Ok((desired, live)) => self.reconcile(desired, live).await,
+                        Ok((desired, declared, live)) => self.reconcile(desired, declared, live).await,
                         Err(error) => Err(error),
                     };
                     (index, started, outcome)
@@ -163,7 +166,11 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             Action::Delete => {
                 let target = self.target(step);
                 Box::pin(async move {
-                    let deleted = self.persist(&step.id, || self.cloud.delete(&target)).await;
+                    let attempt = || async {
+                        self.recorder.check(&**self.time)?;
+                        self.cloud.delete(&target).await
+                    };
+                    let deleted = self.persist(&step.id, attempt).await;
                     (index, started, deleted.map(|()| Done::Removed))
                 })
             }
@@ -171,15 +178,17 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
         }
     }
 
-    async fn reconcile(&self, desired: Desired, live: Option<&Live>) -> Result<Done, CloudError> {
-        let live = self
-            .persist(&desired.id, || self.cloud.reconcile(&desired, live))
-            .await?;
-        Ok(Done::Applied(Box::new(live), desired.properties))
+    async fn reconcile(&self, desired: Desired, declared: Properties, live: Option<&Live>) -> Result<Done, CloudError> {
+        let attempt = || async {
+            self.recorder.check(&**self.time)?;
+            self.cloud.reconcile(&desired, live).await
+        };
+        let live = self.persist(&desired.id, attempt).await?;
+        Ok(Done::Applied(Box::new(live), declared))
     }
 
-    /// Returns what the step shall make, and what is there to start from.
-    fn desired(&self, step: &Step, known: &mut Known) -> Result<(Desired, Option<&Live>), CloudError> {
+    /// Returns what the step shall make, what of it is declared, and what is there to start from.
+    fn desired(&self, step: &Step, known: &mut Known) -> Result<(Desired, Properties, Option<&Live>), CloudError> {
         let resource = &self.graph.resources()[&step.id];
         let resolved = known.resolve(&step.id, resource, self.graph, self.cloud.context(), self.packages);
         if let Some(unknown) = resolved.unknown.first() {
@@ -192,10 +201,14 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             });
         }
         let live = self.live.get(&step.id).filter(|_| step.action != Action::Replace);
-        let cleared = step
-            .changes
-            .iter()
-            .filter(|change| change.to == After::Cleared && !change.property.contains('.'));
+        let mut properties = resolved.properties.clone();
+        let mut cleared = Vec::new();
+        for change in step.changes.iter().filter(|change| change.to == After::Cleared) {
+            match diff::value_that_clears(step.kind, &change.property) {
+                Some(value) => set(&mut properties, &change.property, value.clone()),
+                None => cleared.push(change.property.clone()),
+            }
+        }
         let package = resource.properties.values().find_map(|value| match value {
             infra_cdk::Value::Package(name) => self.packages.get(name).map(|package| package.zip.clone()),
             _ => None,
@@ -204,11 +217,11 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             stack: self.graph.stack().clone(),
             id: step.id.clone(),
             kind: step.kind,
-            properties: resolved.properties,
-            cleared: cleared.map(|change| change.property.clone()).collect(),
+            properties,
+            cleared,
             package,
         };
-        Ok((desired, live))
+        Ok((desired, resolved.properties, live))
     }
 
     /// Returns what a deletion deletes: the resource as recorded, or as found where it was not recorded.

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use infra_cdk::{Graph, LogicalId};
+use infra_cdk::{Graph, LogicalId, Mistakes};
 use serde_json::Value as Json;
 
+use crate::aliases;
 use crate::apply::{Results, Run};
 use crate::event::Event;
+use crate::last_good;
 use crate::observe::{self, observe};
 use crate::plan::{self, Action, Facts, Foreign, Known, Packages, Plan};
 use crate::provider::{Cloud, CloudError, Live, Ownership};
-use crate::record::{Header, Lock, Record, Store, StoreError};
+use crate::record::{Header, Lock, Outcome, Record, Recorded, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
+
 use crate::time::{SystemClock, Time};
 
 /// How often a deployment that waits for the lock asks for it.
@@ -28,6 +31,7 @@ pub struct Engine<C, S, T = SystemClock> {
     store: Arc<S>,
     time: Arc<T>,
     owner: String,
+    adopts: bool,
 }
 
 /// A plan, and what it was made from.
@@ -37,12 +41,25 @@ pub struct Prepared {
     pub plan: Plan,
     /// What was recorded, and for a removal also what was located; empty before the first deployment.
     pub record: Record,
+    /// The recorded resources, without what was located.
+    stored: BTreeMap<LogicalId, Recorded>,
     live: BTreeMap<LogicalId, Live>,
-    removes_all: bool,
+    goal: Goal,
     /// Whether another deployment was at work while this was read.
     is_stale: bool,
     /// The resources whose steps are kept; all without it.
     only: Option<BTreeSet<LogicalId>>,
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// All is as declared.
+    Deploy,
+    /// Nothing is left.
+    Destroy,
+    /// Callers meet the code that they met before the last deployment.
+    Rollback,
 }
 
 impl Prepared {
@@ -74,6 +91,17 @@ pub struct Report {
     pub record: Record,
 }
 
+/// What was recorded again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rebuilt {
+    /// What was found and is recorded now.
+    pub recorded: Vec<LogicalId>,
+    /// What is declared and was not found.
+    pub missing: Vec<LogicalId>,
+    /// What was found under the stack's names without its mark.
+    pub foreign: Vec<Foreign>,
+}
+
 /// How a deployment begins.
 enum Ready {
     /// The lock is held, and the plan is up to date.
@@ -95,6 +123,14 @@ pub enum EngineError {
     /// Resources of ours would take the names of others.
     #[error("{}", .0.iter().map(|Foreign { id, found }| format!("{id} is not this stack's: {found}")).collect::<Vec<_>>().join("\n"))]
     Foreign(Vec<Foreign>),
+    /// The record describes what cannot be a stack.
+    #[error("the deployment record contradicts itself")]
+    Record(#[source] Mistakes),
+    /// There is nothing that a rollback could go back to.
+    #[error(
+        "no function has an earlier version: nothing was replaced since the first deployment, or since the last rollback"
+    )]
+    NothingBefore,
 }
 
 impl<C: Cloud, S: Store> Engine<C, S> {
@@ -112,7 +148,15 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             store: Arc::new(store),
             time: Arc::new(time),
             owner: owner.into(),
+            adopts: false,
         }
+    }
+
+    /// Sets whether deployments take over what exists under the stack's names without its mark, instead of refusing.
+    #[must_use]
+    pub fn adopting(mut self, adopts: bool) -> Self {
+        self.adopts = adopts;
+        self
     }
 
     /// Reads record and live resources and plans a deployment. Changes nothing.
@@ -121,6 +165,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read, or what stands in the way.
     pub async fn plan_deploy(&self, graph: &Graph, packages: &Packages) -> Result<Prepared, EngineError> {
         let (mut record, is_stale) = self.read_record(graph).await?;
+        let stored = record.resources.clone();
         let mut live = observe(&*self.cloud, &*self.time, graph, packages, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -134,13 +179,15 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             context,
             record: &record,
             live: &live,
+            adopt: self.adopts,
         })
         .map_err(EngineError::Foreign)?;
         Ok(Prepared {
             plan,
             record,
+            stored,
             live,
-            removes_all: false,
+            goal: Goal::Deploy,
             is_stale,
             only: None,
         })
@@ -154,6 +201,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn plan_destroy(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let packages = Packages::new();
         let (mut record, is_stale) = self.read_record(graph).await?;
+        let stored = record.resources.clone();
         let located = observe::locate_unrecorded(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -172,6 +220,10 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         recover(&*self.cloud, &*self.time, graph, &mut record, &mut live)
             .await
             .map_err(EngineError::Read)?;
+        for (id, found) in &live {
+            let located = || observe::recorded(graph, id, found, found.properties.clone());
+            record.resources.entry(id.clone()).or_insert_with(located);
+        }
         let context = self.cloud.context();
         let plan = plan::destroy(Facts {
             graph,
@@ -179,14 +231,45 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             context,
             record: &record,
             live: &live,
+            adopt: self.adopts,
         });
         Ok(Prepared {
             plan,
             record,
+            stored,
             live,
-            removes_all: true,
+            goal: Goal::Destroy,
             is_stale,
             only: None,
+        })
+    }
+
+    /// Reads record and aliases, and plans to move all aliases back to the versions that they named before the last
+    /// deployment that moved any. Nothing else is read, and nothing else goes back. Changes nothing.
+    ///
+    /// # Errors
+    /// What could not be read; [`EngineError::NothingBefore`] where there is no way back.
+    pub async fn plan_rollback(&self, graph: &Graph) -> Result<Prepared, EngineError> {
+        let (record, is_stale) = self.read_record(graph).await?;
+        let targets: Vec<_> = aliases::declared(graph)
+            .filter_map(|(id, _)| Some(observe::recorded_target(graph.stack(), id, record.resources.get(id)?)))
+            .collect();
+        let live = observe::read(&*self.cloud, &*self.time, &targets)
+            .await
+            .map_err(EngineError::Read)?;
+        let plan = aliases::plan_rollback(graph, &record, &live);
+        if plan.is_empty() && !is_stale {
+            return Err(EngineError::NothingBefore);
+        }
+        let only = Some(plan.steps.iter().map(|step| step.id.clone()).collect());
+        Ok(Prepared {
+            plan,
+            stored: record.resources.clone(),
+            record,
+            live,
+            goal: Goal::Rollback,
+            is_stale,
+            only,
         })
     }
 
@@ -217,11 +300,20 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let Prepared {
             plan,
             record,
+            stored: _,
             live,
-            removes_all,
+            goal,
             is_stale: _,
             only,
         } = prepared;
+        let pinned;
+        let graph = match goal {
+            Goal::Deploy | Goal::Destroy => graph,
+            Goal::Rollback => {
+                pinned = aliases::rolled_back(graph, &plan);
+                &pinned
+            }
+        };
         let recorder = Recorder::start(self.store.clone(), self.time.clone(), graph.stack().clone(), header);
         let results = Run {
             cloud: &self.cloud,
@@ -239,8 +331,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         .await;
         let (header, written) = recorder.finish().await;
         written.map_err(EngineError::Store)?;
-        self.end(graph, header, results, &plan, removes_all, only.is_some())
-            .await
+        self.end(graph, header, results, &plan, goal, only.is_some()).await
     }
 
     /// Returns the recorded deployment of a stack, or `None` when there is none.
@@ -251,30 +342,92 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         self.store.load(graph.stack()).await.map_err(EngineError::Store)
     }
 
-    /// Returns whether the record says already what is declared, down to policies and outputs.
-    fn is_recorded(
-        &self,
-        graph: &Graph,
-        packages: &Packages,
-        record: &Record,
-        live: &BTreeMap<LogicalId, Live>,
-        removes_all: bool,
-    ) -> bool {
-        if removes_all {
-            return record.header.fence == 0;
-        }
+    /// Returns the stack as the last deployment that ended well left it, to be deployed again; `None` when no deployment
+    /// has failed or was interrupted since. Packages are named by their digests in base64.
+    ///
+    /// # Errors
+    /// When the record cannot be read, or contradicts itself.
+    pub async fn last_good(&self, graph: &Graph) -> Result<Option<Graph>, EngineError> {
+        let record = self.record(graph).await?.unwrap_or_default();
+        last_good::last_good(graph.stack(), &record).map_err(EngineError::Record)
+    }
+
+    /// Records again what exists and carries the stack's mark, and is declared and not recorded. Changes no resource, and
+    /// nothing that is recorded. What is not declared cannot be found: rebuild from the declaration that was deployed.
+    ///
+    /// # Errors
+    /// What could not be read or written, or who is deploying.
+    pub async fn rebuild(&self, graph: &Graph) -> Result<Rebuilt, EngineError> {
+        let mut record = self.record(graph).await?.unwrap_or_default();
+        let live = observe(&*self.cloud, &*self.time, graph, &Packages::new(), &record)
+            .await
+            .map_err(EngineError::Read)?;
+        let mut rebuilt = Rebuilt::default();
         let mut known = Known::default();
-        let resources_match = graph.in_order().all(|(id, resource)| {
-            let resolved = known.resolve(id, resource, graph, self.cloud.context(), packages);
+        let mut outcomes = Vec::new();
+        for (id, resource) in graph.in_order() {
+            known.resolve(id, resource, graph, self.cloud.context(), &Packages::new());
+            let Some(found) = live.get(id) else {
+                rebuilt.missing.push(id.clone());
+                continue;
+            };
+            known.learn(id, &found.attributes);
+            if record.resources.contains_key(id) {
+                continue;
+            }
+            if let Ownership::Foreign(found) = &found.ownership {
+                rebuilt.foreign.push(Foreign {
+                    id: id.clone(),
+                    found: found.clone(),
+                });
+                continue;
+            }
+            let mut properties = found.properties.clone();
+            properties.retain(|name, _| resource.properties.contains_key(name));
+            let recorded = observe::recorded(graph, id, found, properties);
+            record.resources.insert(id.clone(), recorded.clone());
+            outcomes.push(Outcome::Put(id.clone(), recorded));
+            rebuilt.recorded.push(id.clone());
+        }
+        if outcomes.is_empty() {
+            return Ok(rebuilt);
+        }
+        let now = self.time.now();
+        let expected = record.header.fence;
+        record.header.fence += 1;
+        record.header.outputs.extend(self.outputs(graph, &known));
+        record.header.lock = Some(Lock {
+            owner: self.owner.clone(),
+            acquired_at: now,
+            lease_until: now + LEASE_S,
+        });
+        let (stack, fence) = (graph.stack(), record.header.fence);
+        let begun = self.store.begin(stack, expected, now, &record.header).await;
+        begun.map_err(EngineError::Store)?;
+        record.header.lock = None;
+        let written = self.store.write(stack, fence, &outcomes, Some(&record.header)).await;
+        written.map_err(EngineError::Store)?;
+        Ok(rebuilt)
+    }
+
+    /// Returns whether the record says already what is declared, down to policies and outputs.
+    fn is_recorded(&self, graph: &Graph, known: &Known, prepared: &Prepared) -> bool {
+        let Prepared { record, live, .. } = prepared;
+        match prepared.goal {
+            Goal::Deploy => {}
+            Goal::Destroy => return record.header.fence == 0,
+            Goal::Rollback => return true,
+        }
+        let resources_match = graph.resources().keys().all(|id| {
             live.get(id).is_some_and(|live| {
-                known.learn(id, &live.attributes);
-                record.resources.get(id) == Some(&observe::recorded(graph, id, live, resolved.properties))
+                record.resources.get(id) == Some(&observe::recorded(graph, id, live, known.properties(id)))
             })
         });
         resources_match
             && record.header.lock.is_none()
             && record.header.intents.is_empty()
-            && self.outputs(graph, &known) == record.header.outputs
+            && record.header.last_good.is_empty()
+            && self.outputs(graph, known) == record.header.outputs
     }
 
     fn outputs(&self, graph: &Graph, known: &Known) -> BTreeMap<String, Json> {
@@ -325,21 +478,16 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             let Prepared {
                 plan,
                 record,
+                stored,
                 live,
-                removes_all,
+                goal,
                 ..
             } = &prepared;
-            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *removes_all) {
+            let known = Known::of(graph, self.cloud.context(), packages, live);
+            if plan.is_empty() && self.is_recorded(graph, &known, &prepared) {
                 return Ok(Ready::NothingToDo(prepared.record));
             }
             let now = self.time.now();
-            let mut known = Known::default();
-            for (id, resource) in graph.in_order() {
-                known.resolve(id, resource, graph, self.cloud.context(), packages);
-                if let Some(live) = live.get(id) {
-                    known.learn(id, &live.attributes);
-                }
-            }
             let header = Header {
                 fence: record.header.fence + 1,
                 lock: Some(Lock {
@@ -347,8 +495,19 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                     acquired_at: now,
                     lease_until: now + LEASE_S,
                 }),
-                intents: recover::intents(plan, graph, &mut known, record, self.cloud.context(), packages),
+                intents: recover::intents(plan, graph, &known, record, live),
+                // From a removal there is no way back.
+                last_good: match goal {
+                    Goal::Deploy => last_good::remember(plan, stored, &record.header.last_good),
+                    Goal::Rollback => record.header.last_good.clone(),
+                    Goal::Destroy => BTreeMap::new(),
+                },
                 outputs: record.header.outputs.clone(),
+                aliased_before: match goal {
+                    Goal::Deploy => aliases::before(plan, graph, record, live),
+                    // Still needed if it is interrupted.
+                    Goal::Destroy | Goal::Rollback => record.header.aliased_before.clone(),
+                },
                 ..Header::default()
             };
             match self.store.begin(graph.stack(), record.header.fence, now, &header).await {
@@ -398,14 +557,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         old: &Prepared,
         overtaken: Option<StoreError>,
     ) -> Result<Prepared, EngineError> {
-        let mut new = if old.removes_all {
-            self.plan_destroy(graph).await?
-        } else {
-            self.plan_deploy(graph, packages).await?
+        let new = match (old.goal, &old.only) {
+            (Goal::Destroy, _) => self.plan_destroy(graph).await?,
+            (Goal::Rollback, _) => self.plan_rollback(graph).await?,
+            (Goal::Deploy, None) => self.plan_deploy(graph, packages).await?,
+            (Goal::Deploy, Some(only)) => self.plan_deploy(graph, packages).await?.only(only.clone()),
         };
-        if let Some(only) = &old.only {
-            new = new.only(only.clone());
-        }
         let agreed: BTreeSet<_> = old.plan.data_losses().map(|step| &step.id).collect();
         if new.plan.data_losses().all(|step| agreed.contains(&step.id)) {
             Ok(new)
@@ -422,7 +579,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         mut header: Header,
         results: Results,
         plan: &Plan,
-        removes_all: bool,
+        goal: Goal,
         is_partial: bool,
     ) -> Result<Report, EngineError> {
         let Results {
@@ -434,7 +591,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             known,
         } = results;
         let complete = failed.is_empty() && skipped.is_empty();
-        if removes_all && complete {
+        if goal == Goal::Destroy && complete {
             self.store
                 .erase(graph.stack(), header.fence)
                 .await
@@ -453,6 +610,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         if complete && !is_partial {
             header.intents.clear();
             header.outputs = self.outputs(graph, &known);
+        }
+        if complete && goal == Goal::Deploy && header.intents.is_empty() {
+            header.last_good.clear();
+        }
+        if complete && goal == Goal::Rollback {
+            header.aliased_before.clear();
         }
         self.store
             .write(graph.stack(), header.fence, &[], Some(&header))

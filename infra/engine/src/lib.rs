@@ -5,10 +5,12 @@
 //!
 //! Read next: [`mod@plan`] for the decisions, [`provider`] for what a cloud must do.
 
+mod aliases;
 mod apply;
 mod diff;
 mod engine;
 mod event;
+mod last_good;
 mod observe;
 mod order;
 pub mod plan;
@@ -17,12 +19,13 @@ pub mod record;
 mod recorder;
 mod recover;
 mod retry;
+
 pub mod sim;
 mod time;
 
-pub use engine::{Engine, EngineError, Prepared, Report};
+pub use engine::{Engine, EngineError, Prepared, Rebuilt, Report};
 pub use event::Event;
-pub use plan::{Action, After, Change, Facts, Foreign, Package, Packages, Plan, Step, StepId};
+pub use plan::{Action, After, Cause, Change, Facts, Foreign, Package, Packages, Plan, Step, StepId};
 pub use provider::{Class, Cloud, CloudError, Desired, Live, Ownership, Properties, Target};
 pub use record::{Header, Intent, Lock, Outcome, Record, Recorded, Store, StoreError};
 pub use time::{SystemClock, Time};

@@ -1,16 +1,18 @@
 //! Decides which step waits for which. Pure.
 //!
-//! - What is made waits for what it depends on (invariant 7 of ARCHITECTURE.md).
+//! - What is made waits for what it depends on (law 7 of ARCHITECTURE.md).
 //! - A snapshot waits for every change and every removal among its members.
+//! - What sends callers elsewhere (an alias that is moved, a stage that is given another deployment) waits for all that
+//!   they may need there, so that either all of it is new to them or nothing.
 //! - What is removed waits for those that needed it: until they are gone, or do not refer to it any more.
 //! - What leaves the stack is removed last, so that a failed deployment has taken nothing away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use infra_cdk::{Graph, LogicalId};
+use infra_cdk::{Graph, Kind, LogicalId};
 
 use crate::plan::{Action, Step, StepId};
-use crate::record::Record;
+use crate::record::{Record, Recorded};
 
 /// Fills in [`Step::after`] and returns the steps in an order that obeys it.
 pub(crate) fn arrange(mut steps: BTreeMap<StepId, Step>, graph: &Graph, record: &Record) -> Vec<Step> {
@@ -44,6 +46,7 @@ impl Order<'_> {
         if self.is_deleted_first(id) {
             before.insert(StepId::Remove(id.clone()));
         }
+        before.extend(self.before_switch(id));
         let members = self
             .record
             .resources
@@ -58,6 +61,25 @@ impl Order<'_> {
                 .map(StepId::Remove),
         );
         before
+    }
+
+    /// Returns what must be ready before the callers of something that exists are sent elsewhere.
+    fn before_switch(&self, id: &LogicalId) -> BTreeSet<StepId> {
+        let kind = |id| self.graph.resources().get(id).map(|resource| resource.kind);
+        let exists = matches!(
+            self.actions.get(&StepId::Apply(id.clone())),
+            Some(Action::Update | Action::Adopt)
+        );
+        let needs = |needed: Kind| match kind(id) {
+            Some(Kind::Alias) => needed.is_needed_by_code(),
+            Some(Kind::Stage) => needed.is_needed_by_code() || matches!(needed, Kind::Alias | Kind::Permission),
+            _ => false,
+        };
+        let steps = self.actions.keys().filter(|_| exists);
+        steps
+            .filter(|step| matches!(step, StepId::Apply(other) if kind(other).is_some_and(needs)))
+            .cloned()
+            .collect()
     }
 
     fn before_remove(&self, id: &LogicalId, action: Action) -> BTreeSet<StepId> {
@@ -92,7 +114,10 @@ impl Order<'_> {
                 before.insert(StepId::Apply(user.clone()));
             }
         }
-        if self.leaves(id) && !self.is_snapshot_member(id) {
+        if self.leaves(id) && self.is_snapshot_member(id) {
+            // What refers to it by now need not be what is recorded: it waits for all that could.
+            before.extend(self.siblings(recorded));
+        } else if self.leaves(id) {
             before.extend(
                 self.actions
                     .keys()
@@ -112,6 +137,17 @@ impl Order<'_> {
         let resources = self.graph.resources().keys();
         resources
             .filter(|user| self.graph.dependencies(user).contains(id))
+            .cloned()
+            .map(StepId::Apply)
+    }
+
+    /// Returns the steps of the declared members of snapshots that lie beside a resource.
+    fn siblings(&self, recorded: &Recorded) -> impl Iterator<Item = StepId> {
+        let resources = self.graph.resources();
+        let members: BTreeSet<_> = resources.values().flat_map(|snapshot| &snapshot.snapshot_of).collect();
+        members
+            .into_iter()
+            .filter(move |member| resources[*member].parent == recorded.parent)
             .cloned()
             .map(StepId::Apply)
     }

@@ -97,8 +97,22 @@ pub struct Change {
     pub from: Option<Json>,
     /// What it will be.
     pub to: After,
-    /// Whether somebody changed it outside: live differs from what was recorded, and the declaration has not changed.
-    pub drift: bool,
+    /// Who caused the difference.
+    pub cause: Cause,
+    /// Whether it cannot be changed in place.
+    pub replaces: bool,
+}
+
+/// Who caused that a property is not as declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// The declaration has changed since it was recorded, or there is no record.
+    Declaration,
+    /// Somebody changed it outside: it differs from what was recorded, and the declaration has not changed.
+    Drift,
+    /// The declaration has changed, and somebody changed it outside too.
+    Both,
 }
 
 /// A property's value after the step.
@@ -126,6 +140,8 @@ pub struct Facts<'a> {
     pub record: &'a Record,
     /// What exists, of all that is declared or recorded.
     pub live: &'a BTreeMap<LogicalId, Live>,
+    /// Whether to take over what exists under our names without our mark.
+    pub adopt: bool,
 }
 
 /// A resource that exists under a name that the stack needs, and is not the stack's.
@@ -154,7 +170,7 @@ pub fn deploy(facts: Facts<'_>) -> Result<Plan, Vec<Foreign>> {
             Some(Live {
                 ownership: Ownership::Foreign(found),
                 ..
-            }) => {
+            }) if !facts.adopt => {
                 foreign.push(Foreign {
                     id: id.clone(),
                     found: found.clone(),
@@ -219,6 +235,23 @@ pub(crate) struct Resolved {
 }
 
 impl Known {
+    /// Returns what is known of everything declared while nothing but `live` exists.
+    pub(crate) fn of(graph: &Graph, context: &Context, packages: &Packages, live: &BTreeMap<LogicalId, Live>) -> Self {
+        let mut known = Self::default();
+        for (id, resource) in graph.in_order() {
+            known.resolve(id, resource, graph, context, packages);
+            if let Some(live) = live.get(id) {
+                known.learn(id, &live.attributes);
+            }
+        }
+        known
+    }
+
+    /// Returns the properties of a declared resource, as far as they are known; none of what is not declared.
+    pub(crate) fn properties(&self, id: &LogicalId) -> Properties {
+        self.properties.get(id).cloned().unwrap_or_default()
+    }
+
     /// Resolves a resource's properties, and remembers them for those that refer to it.
     pub(crate) fn resolve(
         &mut self,
@@ -275,6 +308,7 @@ impl Planner<'_> {
             context,
             record,
             live,
+            adopt: _,
         } = self.facts;
         let resolved = self.known.resolve(id, resource, graph, context, packages);
         let recorded = record.resources.get(id);
@@ -288,16 +322,17 @@ impl Planner<'_> {
             return;
         };
 
-        let changes = self.changes(&resolved, live, recorded);
+        let set_before = self.set_before(id, live, recorded);
+        let Resolved {
+            properties: desired,
+            unknown,
+        } = &resolved;
+        let changes = diff::changes(resource.kind, desired, unknown, &live.properties, set_before.as_ref());
         let snapshot_of = self.stale_snapshot(resource, recorded);
         let new_kind = recorded.is_some_and(|recorded| recorded.kind != resource.kind);
-        let create_only = changes.iter().find(|change| {
-            let top = change.property.split('.').next().unwrap_or_default();
-            resource.kind.create_only_properties().contains(&top)
-        });
         let replacement = if new_kind {
             Some("its type changes".to_owned())
-        } else if let Some(change) = create_only {
+        } else if let Some(change) = changes.iter().find(|change| change.replaces) {
             Some(format!("{} cannot be changed in place", change.property))
         } else {
             let overdue = !resource.snapshot_of.is_empty() && recover::is_overdue(record, id, live);
@@ -309,28 +344,43 @@ impl Planner<'_> {
         let physical_id = Some(live.physical_id.clone());
         if let Some(reason) = replacement {
             let old_kind = recorded.map_or(resource.kind, |recorded| recorded.kind);
-            self.add(
-                id,
-                old_kind,
-                Action::Delete,
-                "replaced".to_owned(),
-                Vec::new(),
-                physical_id.clone(),
-            );
+            let old_policy = recorded.map_or(resource.removal_policy, |recorded| recorded.removal_policy);
+            // Under the same name there is no room for both.
+            let is_in_the_way = !resource.kind.replaces_create_first()
+                && !resource.kind.name_property().is_some_and(|name| {
+                    let new_name = desired.get(name).and_then(Json::as_str);
+                    new_name.is_some_and(|new_name| new_name != live.physical_id)
+                });
+            let (old_action, old_reason) = if old_policy == RemovalPolicy::Retain && !is_in_the_way {
+                (
+                    Action::Retain,
+                    format!("replaced: {reason}; its removal policy is retain"),
+                )
+            } else {
+                (Action::Delete, format!("replaced: {reason}"))
+            };
+            self.add(id, old_kind, old_action, old_reason, Vec::new(), physical_id.clone());
             self.add(id, resource.kind, Action::Replace, reason, changes, physical_id);
             return;
         }
-        self.known.learn(id, &live.attributes);
+        let mut attributes = live.attributes.clone();
+        if !changes.is_empty() {
+            attributes.retain(|name, _| !resource.kind.attributes_of_update().contains(&name.as_str()));
+        }
+        self.known.learn(id, &attributes);
         if recorded.is_none() {
-            let reason = "carries this stack's mark, but is not recorded".to_owned();
+            let reason = match &live.ownership {
+                Ownership::Ours => "carries this stack's mark, but is not recorded".to_owned(),
+                Ownership::Foreign(found) => format!("not made by this stack: {found}"),
+            };
             self.add(id, resource.kind, Action::Adopt, reason, changes, physical_id);
         } else if changes.is_empty() {
             self.unchanged.insert(id.clone());
         } else {
-            let drifted = changes.iter().filter(|change| change.drift).count();
-            let reason = match drifted {
-                0 => "declaration changed",
-                all if all == changes.len() => "changed outside of this stack",
+            let causes = |cause| changes.iter().any(|change| change.cause == cause);
+            let reason = match (causes(Cause::Declaration), causes(Cause::Drift), causes(Cause::Both)) {
+                (true, false, false) => "declaration changed",
+                (false, true, false) => "changed outside of this stack",
                 _ => "declaration changed, and changed outside of this stack",
             };
             self.add(
@@ -344,38 +394,21 @@ impl Planner<'_> {
         }
     }
 
-    fn changes(&self, resolved: &Resolved, live: &Live, recorded: Option<&Recorded>) -> Vec<Change> {
-        let was = |name: &str| recorded.and_then(|recorded| recorded.properties.get(name));
-        let mut changes = Vec::new();
-        for (name, desired) in &resolved.properties {
-            changes.extend(diff::changes(name, desired, live.properties.get(name), was(name)));
+    /// Returns what was set so far: what is recorded, and what an interrupted deployment may have set beside it.
+    fn set_before(&self, id: &LogicalId, live: &Live, recorded: Option<&Recorded>) -> Option<Properties> {
+        let intended = recover::intended_properties(self.facts.record, id);
+        let intended: Vec<_> = intended
+            .filter_map(|name| live.properties.get_key_value(name))
+            .collect();
+        let mut set = match recorded {
+            Some(recorded) => recorded.properties.clone(),
+            None if intended.is_empty() => return None,
+            None => Properties::new(),
+        };
+        for (name, value) in intended {
+            set.entry(name.clone()).or_insert_with(|| value.clone());
         }
-        for name in &resolved.unknown {
-            let from = live.properties.get(name).cloned();
-            changes.push(Change {
-                property: name.clone(),
-                from,
-                to: After::Unknown,
-                drift: false,
-            });
-        }
-        let declared = |name: &str| resolved.properties.contains_key(name) || resolved.unknown.contains(name);
-        let cleared = recorded
-            .into_iter()
-            .flat_map(|recorded| recorded.properties.keys())
-            .filter(|name| !declared(name));
-        for name in cleared {
-            if let Some(from) = live.properties.get(name) {
-                let from = Some(from.clone());
-                changes.push(Change {
-                    property: name.clone(),
-                    from,
-                    to: After::Cleared,
-                    drift: false,
-                });
-            }
-        }
-        changes
+        Some(set)
     }
 
     /// Returns a member of the resource's snapshot, then or now, that changes.
@@ -477,6 +510,26 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// Returns the removal of what a replacement replaces.
+    #[must_use]
+    pub fn replaced(&self, replacement: &Step) -> Option<&Step> {
+        let of_replacement = |step: &&Step| step.id == replacement.id && step.action != Action::Replace;
+        self.steps
+            .iter()
+            .find(of_replacement)
+            .filter(|_| replacement.action == Action::Replace)
+    }
+
+    /// Returns the replacement that a step is the removal of.
+    #[must_use]
+    pub fn replacement(&self, removal: &Step) -> Option<&Step> {
+        let of_removal = |step: &&Step| step.id == removal.id && step.action == Action::Replace;
+        self.steps
+            .iter()
+            .find(of_removal)
+            .filter(|_| removal.action != Action::Replace)
+    }
+
     /// Returns the steps that lose stored data: tables and secrets that are replaced or deleted.
     pub fn data_losses(&self) -> impl Iterator<Item = &Step> {
         self.steps
@@ -486,6 +539,19 @@ impl Plan {
 }
 
 impl Step {
+    /// Returns the symbol that Terraform gives the step: as [`Action::symbol`], with `-/+` when the old one of a replacement
+    /// is deleted first, and `+/-` when the new one is made first.
+    #[must_use]
+    pub fn symbol(&self) -> &'static str {
+        match self.action {
+            Action::Replace if self.after.contains(&StepId::Remove(self.id.clone())) => "-/+",
+            Action::Replace => "+/-",
+            Action::Create | Action::Adopt | Action::Update | Action::Delete | Action::Retain | Action::Forget => {
+                self.action.symbol()
+            }
+        }
+    }
+
     /// Returns the step's identity in its plan.
     #[must_use]
     pub fn step_id(&self) -> StepId {
@@ -497,15 +563,16 @@ impl Step {
 }
 
 impl Action {
-    /// Returns the field's symbol: `+`, `~`, `±`, `-`, `=`.
+    /// Returns the field's symbol: `+` create, `<=` adopt, `~` update, `±` replace, `-` delete, `.` leave alone and forget.
     #[must_use]
     pub const fn symbol(self) -> &'static str {
         match self {
             Self::Create => "+",
-            Self::Adopt | Self::Update => "~",
+            Self::Adopt => "<=",
+            Self::Update => "~",
             Self::Replace => "±",
             Self::Delete => "-",
-            Self::Retain | Self::Forget => "=",
+            Self::Retain | Self::Forget => ".",
         }
     }
 }

@@ -63,8 +63,9 @@ pub struct Desired {
     pub kind: Kind,
     /// Its properties.
     pub properties: Properties,
-    /// Properties that were set by an earlier deployment and are not declared any more: to be cleared explicitly,
-    /// since AWS's updates leave alone what they do not mention.
+    /// Paths of what is set and not declared, such as `Environment` or `Tags.owner`: to be cleared explicitly, since
+    /// AWS's updates leave alone what they do not mention. What has a default that can be sent is among the properties
+    /// instead.
     pub cleared: Vec<String>,
     /// The zip file of a function; `None` for other types, and when its code is up to date.
     pub package: Option<Arc<[u8]>>,

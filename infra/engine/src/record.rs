@@ -11,6 +11,9 @@ use crate::provider::{CloudError, Properties};
 
 /// Version of the record's format. A newer record is refused with the advice to update the tool; an older one is read
 /// and written back in this version.
+///
+/// It is raised by whatever a released version would misread or drop: a new resource type, a field that decides something.
+/// A field that an older record lacks has a default.
 pub const SCHEMA: u32 = 1;
 
 /// Everything known about one deployed stack.
@@ -34,8 +37,16 @@ pub struct Header {
     pub lock: Option<Lock>,
     /// What the running or interrupted deployment set out to do, written before its first mutating call.
     pub intents: Vec<Intent>,
+    /// What the resources were that have been touched since a deployment ended well, as that one left them; `None` for
+    /// those that did not exist.
+    #[serde(default)]
+    pub last_good: BTreeMap<LogicalId, Option<Recorded>>,
     /// Outputs of the last finished deployment.
     pub outputs: BTreeMap<String, Json>,
+    /// The versions that aliases named before the last deployment that moved any of them: where a rollback goes. Empty
+    /// after the first deployment, and after a rollback.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliased_before: BTreeMap<LogicalId, String>,
 }
 
 impl Default for Header {
@@ -45,7 +56,9 @@ impl Default for Header {
             fence: 0,
             lock: None,
             intents: Vec::new(),
+            last_good: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            aliased_before: BTreeMap::new(),
         }
     }
 }
@@ -74,7 +87,8 @@ pub struct Intent {
     pub action: String,
     /// What AWS knows it by, where it exists.
     pub name: Option<String>,
-    /// What leads to it: the record that it would have, with properties that are text and known only.
+    /// What leads to it: the record that it would have, with those properties only that are known, and `null` for the
+    /// value of each that is no text.
     #[serde(default)]
     pub resource: Option<Recorded>,
 }
@@ -186,4 +200,20 @@ pub enum StoreError {
     /// A call failed.
     #[error(transparent)]
     Cloud(#[from] CloudError),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_the_first_format_is_read() {
+        let header = r#"{"schema": 1, "fence": 3, "lock": null, "outputs": {},
+            "intents": [{"id": "ChatApi", "kind": "Api", "action": "create", "name": null}]}"#;
+        let header: Header = serde_json::from_str(header).unwrap();
+        assert_eq!((header.schema, header.fence), (1, 3));
+        assert_eq!(header.intents[0].resource, None);
+    }
 }

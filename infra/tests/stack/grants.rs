@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use infra_cdk::{Graph, Kind};
+use infra_engine::sim::World;
+use infra_engine::sim::stacks::Shape;
 use serde_json::{Map, Value as Json};
 
 use crate::common;
@@ -47,7 +49,41 @@ fn texts(list: &Json) -> Vec<String> {
 }
 
 #[test]
-fn each_function_may_do_exactly_what_it_does() {
+fn law_9_functions_of_any_stack_may_do_what_they_were_granted_and_nothing_else() {
+    let chance = World::new(9).unwrap();
+    let region = &chance.context().region;
+    for _ in 0..50 {
+        let shape = Shape::random(&chance);
+        let graph = shape.graph().unwrap();
+        let arn = |service: &str, rest: String| format!("arn:aws:{service}:{region}:{}:{rest}", common::ACCOUNT);
+        let logs = |function: &str| {
+            let group = arn("logs", format!("log-group:/aws/lambda/{function}:*"));
+            ["logs:CreateLogStream", "logs:PutLogEvents"].map(|action| format!("{action} {group}"))
+        };
+        let mut expected = BTreeMap::from([(
+            "chat-test-authorize".to_owned(),
+            BTreeSet::from(logs("chat-test-authorize")),
+        )]);
+        if shape.has_secret {
+            let key = arn("ssm", "parameter/chat/test/TokenKey".to_owned());
+            let authorize = expected.get_mut("chat-test-authorize").unwrap();
+            authorize.insert(format!("ssm:GetParameter {key}"));
+        }
+        for (_, function, _) in &shape.routes {
+            let name = format!("chat-test-{function}");
+            let tables = shape.tables.iter().map(|(table, _)| {
+                let table = arn("dynamodb", format!("table/chat-test-{}", table.to_lowercase()));
+                format!("dynamodb:PutItem {table}")
+            });
+            let grants = tables.chain(logs(&name)).collect();
+            expected.insert(name, grants);
+        }
+        assert_eq!(grants(region, &graph), expected, "{shape:?}");
+    }
+}
+
+#[test]
+fn law_9_each_function_may_do_exactly_what_it_does() {
     for (stage, (region, graph)) in common::stages() {
         let arn = |service: &str, rest: String| format!("arn:aws:{service}:{region}:{}:{rest}", common::ACCOUNT);
         let table = |name: &str| arn("dynamodb", format!("table/chat-{stage}-{name}"));

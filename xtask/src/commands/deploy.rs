@@ -7,7 +7,7 @@ use infra_engine::{Package, Packages, Prepared, Report};
 use serde_json::{Value as Json, json};
 
 use crate::cli::Deploy;
-use crate::commands::{App, DEFAULT_STAGE, diff};
+use crate::commands::{App, DEFAULT_STAGE, deploy_last_good, diff};
 use crate::failure::{Exit, Failure, help_for};
 use crate::outputs::Outputs;
 use crate::package;
@@ -21,6 +21,9 @@ use crate::ui::{self, BOLD, DIM, GREEN, RED, YELLOW, paint};
 /// # Errors
 /// Why nothing was deployed. Failed steps are shown, and end with [`Exit::Failed`].
 pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
+    if options.rollback {
+        return Box::pin(deploy_last_good::run(app, options)).await;
+    }
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let all = package::binaries(&target.graph);
     let selected = select(&all, &options.functions)?;
@@ -34,7 +37,7 @@ pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
             )
         }))
         .await?;
-    let engine = target.engine(&session);
+    let engine = target.engine(&session).adopting(options.adopt);
     let (prepared, packages) = app
         .interrupt
         .or(Box::pin(async {
@@ -54,7 +57,7 @@ pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
         heading(&target),
         plan_view::human(&prepared.plan)
     ));
-    confirm_losses(app, &prepared).await?;
+    refuse_losses(&prepared, &target, options)?;
     let done = apply(app, &engine, &target, &packages, prepared).await?;
     if app.wants_json() {
         ui::json(&done.json(&target))?;
@@ -210,6 +213,29 @@ pub(crate) async fn apply(
     })
 }
 
+/// Refuses to lose stored data without a word.
+///
+/// # Errors
+/// What would be lost, and why.
+pub(crate) fn refuse_losses(prepared: &Prepared, target: &Target, options: &Deploy) -> Result<(), Failure> {
+    let losses: Vec<_> = prepared.plan.data_losses().collect();
+    if losses.is_empty() || options.allow_replace {
+        return Ok(());
+    }
+    let lines: Vec<_> = losses
+        .iter()
+        .map(|step| format!("{} {}: {}", step.kind.cloudformation_type(), step.id, step.reason))
+        .collect();
+    Err(Failure::usage(format!(
+        "everything stored here would be lost; nothing was changed\n{}",
+        lines.join("\n")
+    ))
+    .help(format!(
+        "to lose it: {} --allow-replace; to keep it, undo the change, or set `removalPolicy: retain` in the stage file",
+        target.scope().command("deploy")
+    )))
+}
+
 /// Asks before stored data is lost.
 ///
 /// # Errors
@@ -278,6 +304,11 @@ async fn plan_functions(
             continue;
         };
         if selected.contains(binary) {
+            let aliases = target.graph.resources().iter().filter(|(_, resource)| {
+                let inside = resource.parent.as_ref() == Some(id);
+                inside && resource.kind == Kind::Alias
+            });
+            steps_kept.extend(aliases.map(|(alias, _)| alias.clone()));
             steps_kept.insert(id.clone());
         }
         let recorded = record

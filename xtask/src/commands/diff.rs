@@ -1,7 +1,6 @@
 //! `cargo xtask diff`: the plan, without changing anything.
 
 use infra_engine::Prepared;
-use serde_json::json;
 
 use crate::cli::Diff;
 use crate::commands::{App, DEFAULT_STAGE, deploy};
@@ -41,12 +40,10 @@ pub(crate) async fn run(app: &App, options: &Diff) -> Result<Exit, Failure> {
 /// When stdout is closed.
 pub(crate) fn show(app: &App, target: &Target, prepared: &Prepared) -> Result<(), Failure> {
     if app.wants_json() {
-        ui::json(&json!({
-            "stack": target.graph.stack().to_string(),
-            "actions": plan_view::actions(&prepared.plan),
-            "unchanged": prepared.plan.unchanged,
-            "outputs": Outputs::read(&target.graph, &prepared.record).json(),
-        }))
+        let mut json = plan_view::json(&prepared.plan);
+        json["stack"] = target.graph.stack().to_string().into();
+        json["outputs"] = Outputs::read(&target.graph, &prepared.record).json();
+        ui::json(&json)
     } else {
         ui::say(format!("{}\n", deploy::heading(target)));
         ui::data(plan_view::human(&prepared.plan))

@@ -1,12 +1,19 @@
 //! One file per command. Each returns how the process ends.
 
+mod bench;
+mod coverage;
 mod deploy;
+mod deploy_last_good;
 mod destroy;
 mod dev;
 mod diff;
+mod hooks;
 mod local;
 mod logs;
 mod outputs;
+mod rollback;
+mod sim;
+mod state;
 mod synth;
 mod test;
 mod token;
@@ -53,12 +60,18 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Local(options) => local::run(&app, options).await,
         Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
         Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
+        Command::Rollback => Box::pin(rollback::run(&app)).await,
+        Command::State(options) => state::run(&app, options.command).await,
         Command::Destroy => Box::pin(destroy::run(&app)).await,
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
         Command::Synth(options) => synth::run(&app, &options).await,
+        Command::Sim(options) => sim::run(&app, options),
         Command::Tidy => tidy::run(&app).await,
         Command::Test(options) => test::run(&app, &options).await,
+        Command::Coverage(options) => coverage::run(&app, &options).await,
+        Command::Bench(options) => bench::run(&app, &options).await,
+        Command::Hooks => hooks::run(&app).await,
     }
 }

@@ -100,6 +100,11 @@ pub(crate) async fn build(workspace: &Workspace, stage: &Stage, names: &BTreeSet
     Ok(packages)
 }
 
+/// Returns the zip file that an earlier build made, by its digest as Lambda reports it, if it is still kept.
+pub(crate) fn kept(workspace: &Workspace, sha256: &str) -> Option<Vec<u8>> {
+    zip::kept(&workspace.scratch.join("packages"), sha256)
+}
+
 fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(error))
 }

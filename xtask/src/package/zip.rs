@@ -1,7 +1,7 @@
 //! The zip file of one function: a single executable entry, `bootstrap`. The same binary gives the same bytes.
 
 use std::io::{Cursor, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +13,9 @@ use crate::workspace::write_atomically;
 
 /// The name that `provided.al2023` starts.
 const ENTRY: &str = "bootstrap";
+
+/// Zip files of one function that are kept.
+const KEPT: usize = 5;
 
 /// How hard to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +35,8 @@ impl Level {
     }
 }
 
-/// Packs a binary, or returns the zip file of an earlier run for the same binary. `folder` keeps the latest only.
+/// Packs a binary, or returns the zip file of an earlier run for the same binary. `folder` keeps the latest
+/// few, for those who want to go back.
 ///
 /// # Errors
 /// When the zip file cannot be made. A folder that cannot be written costs only time.
@@ -46,9 +50,34 @@ pub(super) fn pack_cached(binary: &[u8], level: Level, folder: &Path) -> Result<
         return Ok(cached);
     }
     let zip = pack(binary, level)?;
-    let _ = std::fs::remove_dir_all(folder);
     let _ = write_atomically(&path, &zip);
+    for outdated in by_age(folder).skip(KEPT) {
+        let _ = std::fs::remove_file(outdated);
+    }
     Ok(zip)
+}
+
+/// Returns the zip file of this digest from any earlier run; `cache` has one folder per profile and function.
+pub(super) fn kept(cache: &Path, sha256: &str) -> Option<Vec<u8>> {
+    let folders = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    };
+    folders(cache)
+        .flat_map(|profile| folders(&profile))
+        .flat_map(|function| by_age(&function))
+        .filter_map(|file| std::fs::read(file).ok())
+        .find(|zip| sha256_base64(zip) == sha256)
+}
+
+/// Returns the files of a folder, the youngest first.
+fn by_age(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    files.into_iter().rev().map(|(_, path)| path)
 }
 
 /// Returns the SHA-256 of `bytes` in base64, as Lambda reports `CodeSha256`.
@@ -102,13 +131,20 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_keeps_the_latest_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("connect");
+    fn the_cache_keeps_the_latest_few_and_finds_them_by_their_digests() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("dev").join("connect");
         let first = pack_cached(b"first", Level::Fast, &folder).unwrap();
         assert_eq!(pack_cached(b"first", Level::Fast, &folder).unwrap(), first);
-        assert_ne!(pack_cached(b"second", Level::Fast, &folder).unwrap(), first);
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        let second = pack_cached(b"second", Level::Fast, &folder).unwrap();
+        for zip in [&first, &second] {
+            assert_eq!(kept(cache.path(), &sha256_base64(zip)).as_ref(), Some(zip));
+        }
+        assert_eq!(kept(cache.path(), &sha256_base64(b"other")), None);
+        for number in 0..10_u8 {
+            pack_cached(&[number], Level::Fast, &folder).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), KEPT);
     }
 
     #[test]

@@ -238,6 +238,7 @@ impl Children {
             | Kind::Role
             | Kind::RolePolicy
             | Kind::Function
+            | Kind::Alias
             | Kind::Permission
             | Kind::LogGroup
             | Kind::Parameter => return None,
@@ -277,7 +278,11 @@ fn authorizer(shape: &mut Shape, live: &Authorizer) {
     shape
         .set("Name", live.name())
         .set("AuthorizerType", live.authorizer_type().map(AuthorizerType::as_str))
-        .set("AuthorizerUri", live.authorizer_uri());
+        .set("AuthorizerUri", live.authorizer_uri())
+        .set(
+            "IdentitySource",
+            Some(live.identity_source().to_vec()).filter(|sources| !sources.is_empty()),
+        );
 }
 
 fn integration(shape: &mut Shape, live: &Integration) {

@@ -24,10 +24,6 @@ const POLL_LAST: Duration = Duration::from_secs(1);
 /// Deployments take a second or two; this is far more.
 const DEPLOYED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Limits of a stage that sets none (API Gateway Developer Guide, "Protect your WebSocket APIs with throttling").
-const RATE_LIMIT_DEFAULT: f64 = 10_000.0;
-const BURST_LIMIT_DEFAULT: i32 = 5_000;
-
 pub(super) async fn api(
     session: &Session,
     desired: &Desired,
@@ -62,9 +58,7 @@ pub(super) async fn api(
             .api_id(id)
             .name(required(desired, "Name")?)
             .set_route_selection_expression(expression);
-        session
-            .sdk(Service::ApiGateway, "apigateway:UpdateApi", call.send())
-            .await?;
+        session.change_api(id, "apigateway:UpdateApi", call.send()).await?;
     }
     sync_tags(session, desired, &live, &format!("/apis/{id}")).await?;
     Ok(as_desired(desired, id, live.attributes.clone()))
@@ -90,7 +84,7 @@ pub(super) async fn authorizer(
             .set_authorizer_uri(uri)
             .set_identity_source(Some(sources));
         let answer = session
-            .sdk(Service::ApiGateway, "apigateway:CreateAuthorizer", call.send())
+            .change_api(api, "apigateway:CreateAuthorizer", call.send())
             .await?;
         return child(desired, answer.authorizer_id());
     };
@@ -103,12 +97,12 @@ pub(super) async fn authorizer(
         .set_authorizer_type(kind)
         .set_authorizer_uri(uri)
         .set_identity_source(Some(sources));
-    if ["Name", "AuthorizerType", "AuthorizerUri"]
+    if ["Name", "AuthorizerType", "AuthorizerUri", "IdentitySource"]
         .iter()
         .any(|property| differs(desired, &live, property))
     {
         session
-            .sdk(Service::ApiGateway, "apigateway:UpdateAuthorizer", call.send())
+            .change_api(api, "apigateway:UpdateAuthorizer", call.send())
             .await?;
     }
     child(desired, Some(&live.physical_id))
@@ -152,7 +146,7 @@ pub(super) async fn integration(
             .set_integration_uri(uri)
             .set_timeout_in_millis(timeout);
         let answer = session
-            .sdk(Service::ApiGateway, "apigateway:CreateIntegration", call.send())
+            .change_api(api, "apigateway:CreateIntegration", call.send())
             .await?;
         return child(desired, answer.integration_id());
     };
@@ -176,7 +170,7 @@ pub(super) async fn integration(
     .any(|property| differs(desired, &live, property))
     {
         session
-            .sdk(Service::ApiGateway, "apigateway:UpdateIntegration", call.send())
+            .change_api(api, "apigateway:UpdateIntegration", call.send())
             .await?;
     }
     child(desired, Some(&live.physical_id))
@@ -203,9 +197,7 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
                 .set_authorization_type(authorization.clone())
                 .set_authorizer_id(authorizer.clone())
                 .set_route_response_selection_expression(expression.clone());
-            let answer = session
-                .sdk(Service::ApiGateway, "apigateway:CreateRoute", call.send())
-                .await;
+            let answer = session.change_api(api, "apigateway:CreateRoute", call.send()).await;
             match answer {
                 Ok(answer) => return child(desired, answer.route_id()),
                 Err(error) if is_already_there(&error) => {
@@ -226,7 +218,6 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
     .iter()
     .any(|property| differs(desired, live, property));
     if changed {
-        let cleared = |name: &str| is_cleared(desired, name);
         let call = session
             .apigateway()
             .update_route()
@@ -234,16 +225,12 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
             .route_id(&live.physical_id)
             .route_key(key)
             .set_target(target)
-            .set_authorization_type(
-                authorization.or_else(|| cleared("AuthorizationType").then_some(AuthorizationType::None)),
-            )
+            .set_authorization_type(authorization)
             .set_authorizer_id(authorizer)
             .set_route_response_selection_expression(
-                expression.or_else(|| cleared("RouteResponseSelectionExpression").then(String::new)),
+                expression.or_else(|| is_cleared(desired, "RouteResponseSelectionExpression").then(String::new)),
             );
-        session
-            .sdk(Service::ApiGateway, "apigateway:UpdateRoute", call.send())
-            .await?;
+        session.change_api(api, "apigateway:UpdateRoute", call.send()).await?;
     }
     child(desired, Some(&live.physical_id))
 }
@@ -257,14 +244,15 @@ pub(super) async fn route_response(
         // It is nothing but its key.
         return child(desired, Some(&live.physical_id));
     }
+    let api = required(desired, "ApiId")?;
     let call = session
         .apigateway()
         .create_route_response()
-        .api_id(required(desired, "ApiId")?)
+        .api_id(api)
         .route_id(required(desired, "RouteId")?)
         .route_response_key(required(desired, "RouteResponseKey")?);
     let answer = session
-        .sdk(Service::ApiGateway, "apigateway:CreateRouteResponse", call.send())
+        .change_api(api, "apigateway:CreateRouteResponse", call.send())
         .await;
     match answer {
         Ok(answer) => child(desired, answer.route_response_id()),
@@ -295,7 +283,7 @@ pub(super) async fn deployment(
                 .api_id(api)
                 .description(deployment_marker(&desired.stack, &desired.id, trigger));
             let answer = session
-                .sdk(Service::ApiGateway, "apigateway:CreateDeployment", call.send())
+                .change_api(api, "apigateway:CreateDeployment", call.send())
                 .await?;
             let id = assigned(desired, answer.deployment_id())?.to_owned();
             (id, answer.deployment_status)
@@ -350,9 +338,7 @@ pub(super) async fn stage(session: &Session, desired: &Desired, live: Option<&Li
                 .set_deployment_id(deployment.clone())
                 .set_default_route_settings(limits(desired))
                 .set_tags(Some(declared_tags(&desired.properties).into_iter().collect()));
-            let answer = session
-                .sdk(Service::ApiGateway, "apigateway:CreateStage", call.send())
-                .await;
+            let answer = session.change_api(api, "apigateway:CreateStage", call.send()).await;
             match answer {
                 Ok(_) => return child(desired, Some(name)),
                 Err(error) if is_already_there(&error) => {
@@ -364,25 +350,14 @@ pub(super) async fn stage(session: &Session, desired: &Desired, live: Option<&Li
         }
     };
     if differs(desired, live, "DeploymentId") || differs(desired, live, "DefaultRouteSettings") {
-        // Nothing removes default limits; AWS's own are what a stage without limits has.
-        let limits = limits(desired).or_else(|| {
-            is_cleared(desired, "DefaultRouteSettings").then(|| {
-                RouteSettings::builder()
-                    .throttling_rate_limit(RATE_LIMIT_DEFAULT)
-                    .throttling_burst_limit(BURST_LIMIT_DEFAULT)
-                    .build()
-            })
-        });
         let call = session
             .apigateway()
             .update_stage()
             .api_id(api)
             .stage_name(name)
             .set_deployment_id(deployment)
-            .set_default_route_settings(limits);
-        session
-            .sdk(Service::ApiGateway, "apigateway:UpdateStage", call.send())
-            .await?;
+            .set_default_route_settings(limits(desired));
+        session.change_api(api, "apigateway:UpdateStage", call.send()).await?;
     }
     sync_tags(session, desired, live, &format!("/apis/{api}/stages/{name}")).await?;
     child(desired, Some(name))

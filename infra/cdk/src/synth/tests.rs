@@ -152,6 +152,40 @@ fn a_dependency_is_written_only_where_no_reference_implies_it() {
 }
 
 #[test]
+fn a_version_is_another_resource_when_code_or_settings_change() {
+    let stage = Stage {
+        name: "test".into(),
+        region: "us-east-1".into(),
+        settings: Settings::default(),
+    };
+    let version_of = |memory_mb: u32, code: &str| {
+        let mut stack = Stack::new("chat", &stage);
+        let _ = stack.function("connect").memory_mb(memory_mb);
+        let _ = stack.function("latest").without_alias();
+        let digests = ["connect", "latest"].map(|function| (function.to_owned(), code.repeat(64)));
+        let template = template(&stack.build().unwrap(), &BTreeMap::from(digests));
+        let resources = template["Resources"].as_object().unwrap();
+        let mut versions = resources
+            .iter()
+            .filter(|(_, resource)| resource["Type"] == "AWS::Lambda::Version");
+        let (name, version) = versions.next().unwrap();
+        assert!(versions.next().is_none(), "a function without alias has no version");
+        assert_eq!(
+            version["Properties"],
+            json!({ "FunctionName": { "Ref": "ConnectFunction" } })
+        );
+        let named = &resources["ConnectAlias"]["Properties"]["FunctionVersion"];
+        assert_eq!(named, &json!({ "Fn::GetAtt": [name, "Version"] }));
+        assert_eq!(resources["ConnectFunction"]["Properties"].get("Publish"), None);
+        name.clone()
+    };
+    let version = version_of(256, "0");
+    assert_eq!(version, version_of(256, "0"));
+    assert_ne!(version, version_of(512, "0"));
+    assert_ne!(version, version_of(256, "1"));
+}
+
+#[test]
 fn a_deployment_is_another_resource_when_its_snapshot_changes() {
     let of = |trigger: &str| {
         let mut deployment = Resource::new(Kind::Deployment)
@@ -412,7 +446,9 @@ proptest! {
         let template: Json = serde_json::from_str(&text).unwrap();
         let resources = template["Resources"].as_object().unwrap();
         let secrets = template["Metadata"]["stackwright"]["OutsideOfTemplate"].as_object().unwrap();
-        prop_assert_eq!(resources.len() + secrets.len(), graph.resources().len());
+        let versions = resources.values().filter(|resource| resource["Type"] == "AWS::Lambda::Version").count();
+        prop_assert_eq!(versions, recipe.functions);
+        prop_assert_eq!(resources.len() + secrets.len(), graph.resources().len() + versions);
         let is_known = |name: &str| {
             name.starts_with("AWS::") || name == ASSET_BUCKET || resources.contains_key(name)
         };
