@@ -7,7 +7,7 @@ use functions_domain::testing::contracts;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Carrier, Client, LocalCloud};
+use crate::support::{Carrier, Client, LocalCloud, eventually};
 
 /// More than are served inline in this test, and enough for several in each shard.
 const MEMBERS: usize = 24;
@@ -45,13 +45,12 @@ async fn a_large_room_is_reached_by_legs_and_everybody_once() {
         ids.sort_unstable_by_key(|id| id.as_str().unwrap().to_owned());
         assert_eq!(ids, [ack["messageId"].clone(), second["messageId"].clone()]);
     }
-    let logs = cloud.run(&["logs", "broadcast", "send-message"]);
-    assert!(
-        logs.stdout.contains("handed over") && logs.stdout.contains("finished"),
-        "{}",
-        logs.stdout
-    );
-    assert!(!logs.stdout.contains("to all"), "{}", logs.stdout);
+    let logs = eventually("the legs are in the log", || async {
+        let logs = cloud.run(&["logs", "broadcast", "send-message"]).stdout;
+        (logs.contains("handed over") && logs.contains("finished")).then_some(logs)
+    })
+    .await;
+    assert!(!logs.contains("to all"), "{logs}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
