@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use infra_local::{REALISTIC, Unkindness};
 
 /// Build, deploy, run and look at the chat.
 #[derive(Debug, Parser)]
@@ -86,7 +87,9 @@ pub(crate) enum Command {
     /// Run the local cloud alone, for deploy, logs, destroy and AWS tools in other terminals
     #[command(
         after_help = "Examples:\n  cargo xtask local\n  cargo xtask deploy --stage local      in another terminal\n  \
-                      AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws dynamodb list-tables"
+                      AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws dynamodb list-tables\n  \
+                      cargo xtask local --unkind      as slow and busy as AWS\n  \
+                      cargo xtask local --unkind role=8s,latency=60ms,lost=0.02,seed=7"
     )]
     Local(Local),
     /// Build the functions and bring a stage to what infra/ declares
@@ -104,6 +107,14 @@ pub(crate) enum Command {
                       \"physicalId\"}], \"unchanged\": [ID…], \"outputs\": {…}}."
     )]
     Diff(Diff),
+    /// Send callers back to the code from before the last deployment, within seconds
+    #[command(
+        after_help = "Every function that the last deployment changed is called in its earlier version again: code, settings and \
+                      environment, nothing else of the stack. Nothing is built. The way back leads one deployment far: a \
+                      second rollback is refused. The next deployment goes forward again, to what is declared then.\n\n\
+                      With --output json, stdout is that of `deploy`, with \"rolledBack\": [{\"id\", \"from\", \"to\"}]."
+    )]
+    Rollback,
     /// Delete a stage; says what is kept
     #[command(after_help = "Examples:\n  cargo xtask destroy\n  cargo xtask destroy --stage local --yes")]
     Destroy,
@@ -165,6 +176,8 @@ pub(crate) struct Dev {
     /// Do not rebuild on save
     #[arg(long)]
     pub(crate) no_watch: bool,
+    #[command(flatten)]
+    pub(crate) unkind: Unkind,
 }
 
 /// Options of `local`.
@@ -176,6 +189,21 @@ pub(crate) struct Local {
     /// Keep the state in this folder; without it, it ends with the process
     #[arg(long, value_name = "DIR")]
     pub(crate) persist: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) unkind: Unkind,
+}
+
+/// How hard a local cloud makes it.
+#[derive(Debug, Args)]
+pub(crate) struct Unkind {
+    /// Be as slow, busy and unreliable as AWS can be; alone it means the settings of an ordinary day
+    ///
+    /// Only what is named is unkind. role=8s: Lambda cannot assume a new role so long; pending=2s: functions are Pending,
+    /// and updates InProgress; creating=6s: tables are CREATING, UPDATING, DELETING; throttle: AWS's rates; conflict: API
+    /// Gateway refuses parallel changes of one API; latency=60ms: on each call; lost=0.02, error=0.02: shares of calls
+    /// that lose their answer or fail, half of them after they happened; seed=1: which ones
+    #[arg(long = "unkind", value_name = "SETTINGS", num_args = 0..=1, default_value = "", default_missing_value = REALISTIC, hide_default_value = true)]
+    pub(crate) settings: Unkindness,
 }
 
 /// Options of `deploy`.

@@ -1,15 +1,16 @@
 //! The engine's verbs, handed to the service that a resource type belongs to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::{try_join_all, try_join4};
+use futures_util::future::{try_join_all, try_join3, try_join4};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
 use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
 use crate::error::refused;
+use crate::repeat::repeated;
 use crate::shape::text;
-use crate::{Session, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
+use crate::{Session, alias, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
 
 /// AWS, or what listens at its endpoint override.
 #[derive(Debug)]
@@ -39,8 +40,11 @@ impl AwsCloud {
 
     /// Notes an attempt to create and returns whether there was one before.
     fn attempt(&self, desired: &Desired) -> bool {
-        let mut attempted = self.attempted.lock().unwrap_or_else(PoisonError::into_inner);
-        !attempted.insert((desired.stack.clone(), desired.id.clone()))
+        !self.attempted().insert((desired.stack.clone(), desired.id.clone()))
+    }
+
+    fn attempted(&self) -> MutexGuard<'_, BTreeSet<(StackId, LogicalId)>> {
+        self.attempted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn observe_single(&self, target: &Target) -> Result<Option<(LogicalId, Live)>, CloudError> {
@@ -49,7 +53,6 @@ impl AwsCloud {
             Kind::Table => dynamodb::observe(session, target).await,
             Kind::Role => iam::observe_role(session, target).await,
             Kind::RolePolicy => iam::observe_policy(session, target).await,
-            Kind::Function => function::observe(session, target).await,
             Kind::Parameter => ssm::observe(session, target).await,
             Kind::Api
             | Kind::Authorizer
@@ -58,6 +61,8 @@ impl AwsCloud {
             | Kind::Route
             | Kind::RouteResponse
             | Kind::Stage
+            | Kind::Function
+            | Kind::Alias
             | Kind::Permission
             | Kind::LogGroup => Err(misdirected(target.kind)),
         }?;
@@ -71,6 +76,7 @@ enum Reading {
     Single,
     Apis,
     InApi,
+    Functions,
     LogGroups,
     Permissions,
 }
@@ -78,7 +84,8 @@ enum Reading {
 impl Reading {
     const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Table | Kind::Role | Kind::RolePolicy | Kind::Function | Kind::Parameter => Self::Single,
+            Kind::Table | Kind::Role | Kind::RolePolicy | Kind::Parameter => Self::Single,
+            Kind::Function | Kind::Alias => Self::Functions,
             Kind::Api => Self::Apis,
             Kind::Authorizer
             | Kind::Deployment
@@ -106,15 +113,21 @@ impl Cloud for AwsCloud {
                 .collect()
         };
         let (singles, apis, in_apis) = (by(Reading::Single), by(Reading::Apis), by(Reading::InApi));
-        let (log_groups, permissions) = (by(Reading::LogGroups), by(Reading::Permissions));
-        let singles = try_join_all(singles.into_iter().map(|target| self.observe_single(target)));
-        let (singles, apis, in_apis, (log_groups, permissions)) = try_join4(
+        let (functions, log_groups, permissions) =
+            (by(Reading::Functions), by(Reading::LogGroups), by(Reading::Permissions));
+        // Parts are repeated by themselves: of many reads one nearly always fails where one in twenty does.
+        let singles = singles
+            .into_iter()
+            .map(|target| repeated(move || self.observe_single(target)));
+        let singles = try_join_all(singles);
+        let (singles, apis, in_apis, (functions, log_groups, permissions)) = try_join4(
             singles,
-            apigatewayv2::observe_apis(session, &apis),
-            apigatewayv2::observe_children(session, &in_apis),
-            futures_util::future::try_join(
-                logs::observe(session, &log_groups),
-                permission::observe(session, &permissions),
+            repeated(|| apigatewayv2::observe_apis(session, &apis)),
+            repeated(|| apigatewayv2::observe_children(session, &in_apis)),
+            try_join3(
+                repeated(|| function::observe(session, &functions)),
+                repeated(|| logs::observe(session, &log_groups)),
+                repeated(|| permission::observe(session, &permissions)),
             ),
         )
         .await?;
@@ -123,6 +136,7 @@ impl Cloud for AwsCloud {
             .flatten()
             .chain(apis)
             .chain(in_apis)
+            .chain(functions)
             .chain(log_groups)
             .chain(permissions)
             .collect())
@@ -135,6 +149,7 @@ impl Cloud for AwsCloud {
             Kind::Role => iam::reconcile_role(session, desired, live).await,
             Kind::RolePolicy => iam::reconcile_policy(session, desired).await,
             Kind::Function => function::reconcile(session, desired, live).await,
+            Kind::Alias => alias::reconcile(session, desired, live).await,
             Kind::Permission => permission::reconcile(session, desired, live).await,
             Kind::LogGroup => logs::reconcile(session, desired, live).await,
             Kind::Parameter => ssm::reconcile(session, desired, live).await,
@@ -146,7 +161,11 @@ impl Cloud for AwsCloud {
             | Kind::RouteResponse
             | Kind::Stage => {
                 let attempted = live.is_none() && self.attempt(desired);
-                apigatewayv2::reconcile(session, desired, live, attempted).await
+                let result = apigatewayv2::reconcile(session, desired, live, attempted).await;
+                if !attempted && result.as_ref().is_err_and(was_refused) {
+                    self.attempted().remove(&(desired.stack.clone(), desired.id.clone()));
+                }
+                result
             }
         }
     }
@@ -166,6 +185,7 @@ impl Cloud for AwsCloud {
                 None => Ok(()),
             },
             Kind::Function => function::delete(session, id).await,
+            Kind::Alias => alias::delete(session, id).await,
             Kind::Permission => match parent("FunctionName") {
                 Some(function) => permission::delete(session, function, id).await,
                 None => Ok(()),
@@ -181,6 +201,11 @@ impl Cloud for AwsCloud {
             | Kind::Stage => apigatewayv2::delete(session, target, id).await,
         }
     }
+}
+
+/// Returns whether an error says for certain that nothing was created.
+fn was_refused(error: &CloudError) -> bool {
+    error.operation.starts_with("apigateway:Create") && matches!(error.class, Class::Throttled | Class::Busy)
 }
 
 /// A resource type reached a service that it does not belong to; the tables above rule it out.

@@ -17,6 +17,7 @@ pub mod record;
 mod recorder;
 mod recover;
 mod retry;
+mod rollback;
 pub mod sim;
 mod time;
 

@@ -10,6 +10,7 @@ mod hooks;
 mod local;
 mod logs;
 mod outputs;
+mod rollback;
 mod synth;
 mod test;
 mod token;
@@ -56,6 +57,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Local(options) => local::run(&app, options).await,
         Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
         Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
+        Command::Rollback => Box::pin(rollback::run(&app)).await,
         Command::Destroy => Box::pin(destroy::run(&app)).await,
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,

@@ -10,3 +10,4 @@ mod limits;
 mod rooms;
 mod support;
 mod tokens;
+mod unkind;

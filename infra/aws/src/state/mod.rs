@@ -26,6 +26,7 @@ use self::item::{
 use crate::Session;
 use crate::dynamodb::{describe, incorrect, set_recovery, settled};
 use crate::error::{found, gone, is_already_there, is_not_found};
+use crate::repeat::repeated;
 use crate::throttle::Service;
 
 /// Name of the table.
@@ -33,10 +34,8 @@ pub const STATE_TABLE: &str = "stackwright-state";
 
 /// A transaction has at most 100 actions, and one of them looks at the header.
 const OUTCOMES_PER_TRANSACTION: usize = 99;
-/// Attempts at a call that failed for a reason that passes. The engine repeats steps, not the writing of their outcomes.
-const ATTEMPTS: u32 = 6;
-/// Pause after the first failed attempt; it doubles.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two looks at a table that must go before it can be made again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Keeps records in DynamoDB.
 #[derive(Debug)]
@@ -154,17 +153,17 @@ impl StateTable {
     }
 
     async fn header(&self, stack: &StackId) -> Result<Option<Item>, CloudError> {
-        let call = self
-            .session
-            .dynamodb()
-            .get_item()
-            .table_name(STATE_TABLE)
-            .set_key(Some(key(stack, HEADER)))
-            .consistent_read(true);
-        let answer = self
-            .session
-            .sdk(Service::DynamoDb, "dynamodb:GetItem", call.send())
-            .await;
+        let answer = repeated(|| {
+            let call = self
+                .session
+                .dynamodb()
+                .get_item()
+                .table_name(STATE_TABLE)
+                .set_key(Some(key(stack, HEADER)))
+                .consistent_read(true);
+            self.session.sdk(Service::DynamoDb, "dynamodb:GetItem", call.send())
+        })
+        .await;
         Ok(found(answer)?.and_then(|answer| answer.item))
     }
 
@@ -222,8 +221,8 @@ impl StateTable {
                 Err(error) if is_not_found(&error) => {}
                 result => return result,
             }
-            match self.make().await {
-                Err(error) if error.class == Class::Busy && attempt < 59 => tokio::time::sleep(PAUSE * 5).await,
+            match repeated(|| self.make()).await {
+                Err(error) if error.class == Class::Busy && attempt < 59 => tokio::time::sleep(PAUSE).await,
                 result => result?,
             }
         }
@@ -333,43 +332,24 @@ impl Store for StateTable {
         }
         // Another stack's first deployment may begin between the look and the deletion. It loses its record then, never a
         // resource: all of them carry names, tags and marks by which the next deployment finds them again.
-        let call = self
-            .session
-            .dynamodb()
-            .scan()
-            .table_name(STATE_TABLE)
-            .limit(1)
-            .consistent_read(true);
-        let rest = self
-            .session
-            .sdk(Service::DynamoDb, "dynamodb:Scan", call.send())
-            .await?;
+        let rest = repeated(|| {
+            let scan = self.session.dynamodb().scan().table_name(STATE_TABLE);
+            let scan = scan.limit(1).consistent_read(true);
+            self.session.sdk(Service::DynamoDb, "dynamodb:Scan", scan.send())
+        })
+        .await?;
         if rest.items().is_empty() {
-            let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
-            gone(
-                self.session
-                    .sdk(Service::DynamoDb, "dynamodb:DeleteTable", call.send())
-                    .await,
-            )?;
+            repeated(|| async {
+                let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
+                let answer = self.session.sdk(Service::DynamoDb, "dynamodb:DeleteTable", call.send());
+                match answer.await {
+                    // Being deleted already: an earlier attempt's answer was lost.
+                    Err(error) if error.code == "ResourceInUseException" => Ok(()),
+                    answer => gone(answer),
+                }
+            })
+            .await?;
         }
         Ok(())
     }
-}
-
-/// Repeats a call that fails for a reason that passes. All calls here may be repeated: they are conditional, or put what
-/// is there already.
-async fn repeated<T, F>(call: impl Fn() -> F) -> Result<T, CloudError>
-where
-    F: Future<Output = Result<T, CloudError>>,
-{
-    let mut pause = PAUSE;
-    for _ in 1..ATTEMPTS {
-        match call().await {
-            Err(error) if error.class.is_retryable() => {}
-            result => return result,
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
-    call().await
 }
