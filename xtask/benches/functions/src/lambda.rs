@@ -19,8 +19,11 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::cage::Cage;
 
-/// As long as the function `send-message` may take, and a little more.
-const INVOCATION_MAX: Duration = Duration::from_secs(29);
+/// Nothing that is worth comparing takes longer.
+const INVOCATION_MAX: Duration = Duration::from_secs(60);
+
+/// What functions are told to have. `broadcast` stops half a minute before.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How a variant is started.
 #[derive(Clone, Debug)]
@@ -177,7 +180,7 @@ async fn runtime_api(
                 if path.ends_with("/invocation/next") {
                     let _ = events.send(Event::Polling);
                     let event = jobs.lock().await.recv().await.unwrap_or_default();
-                    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + INVOCATION_MAX;
+                    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + DEADLINE;
                     let response = Response::builder()
                         .header("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
                         .header("Lambda-Runtime-Deadline-Ms", deadline.as_millis().to_string())

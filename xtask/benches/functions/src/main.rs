@@ -38,6 +38,9 @@ const MEMORY_MB: [u32; 3] = [128, 256, 512];
 /// Broadcasts of which the best counts: whatever disturbs one only makes it slower.
 const BROADCASTS: usize = 3;
 
+/// An id of the far future: an old message is not brought to anybody.
+const MESSAGE: &str = "7ZZZZZZZZZ0123456789ABCDEF";
+
 /// As long as those of a role on Lambda.
 const SESSION_TOKEN_BYTES: usize = 900;
 
@@ -57,16 +60,31 @@ async fn main() -> Result<(), Box<dyn Error>> {
         command: vec![binaries.join(name).display().to_string()],
         environment: environment.clone(),
     };
-    let event = event()?;
+    let (event, leg) = (event()?, leg());
 
     let mut report = Report::new(&binaries);
-    report.rust = Some(measure("send-message", &binary("send-message"), &aws, |_| event.clone()).await?);
+    let rust = Subject {
+        name: "rust",
+        speaker: binary("send-message"),
+        broadcaster: binary("broadcast"),
+    };
+    report.rust = Some(rust.measure(&aws, &event, |_| leg.clone()).await?);
+    let floor = Subject {
+        name: "floor",
+        speaker: binary("floor"),
+        broadcaster: binary("floor"),
+    };
     let of_floor = |connections: usize| json!({ "connections": connections }).to_string().into();
-    report.floor = Some(measure("floor", &binary("floor"), &aws, of_floor).await?);
+    report.floor = Some(floor.measure(&aws, &of_floor(1), of_floor).await?);
     match node::build(&node_sources).await {
         Ok(command) => {
             let program = Program { command, environment };
-            report.node = Some(measure("Node", &program, &aws, |_| event.clone()).await?);
+            let node = Subject {
+                name: "node",
+                speaker: program.clone(),
+                broadcaster: program,
+            };
+            report.node = Some(node.measure(&aws, &event, |_| event.clone()).await?);
         }
         Err(reason) => {
             eprintln!("\n*** NOTHING IS COMPARED WITH NODE: {reason} ***\n");
@@ -96,7 +114,15 @@ fn environment(aws: &Aws) -> Vec<(String, String)> {
         ("AWS_ENDPOINT_URL", &aws.url),
         ("MANAGEMENT_ENDPOINT", &format!("{}/prod", aws.url)),
         ("CONNECTIONS_TABLE", "connections"),
+        ("RATES_TABLE", "rates"),
+        ("MESSAGES_TABLE", "messages"),
+        ("BROADCAST_FUNCTION", "broadcast"),
+        // One shard is what one function serves; no rate keeps it from its best.
+        ("ROOM_SHARDS", "1"),
+        ("POSTS_PER_SECOND", "1000000"),
         ("SSL_CERT_FILE", &aws.bundle.display().to_string()),
+        // Its advice about newer versions would drown everything else.
+        ("NODE_NO_WARNINGS", "1"),
         ("NODE_EXTRA_CA_CERTS", &aws.ca.display().to_string()),
         ("PATH", &std::env::var("PATH").unwrap_or_default()),
     ]
@@ -114,56 +140,81 @@ fn event() -> Result<Bytes, Box<dyn Error>> {
     Ok(event.to_string().into())
 }
 
-async fn measure(
-    name: &str,
-    program: &Program,
-    aws: &Aws,
-    event: impl Fn(usize) -> Bytes,
-) -> Result<Variant, Box<dyn Error>> {
-    let mut variant = Variant::default();
-    aws.fill(1);
-    eprintln!("{name}: cold starts");
-    let (mut starts, mut firsts, mut throttled) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..COLD_STARTS {
-        let (mut function, start) = Function::start(program, 128).await?;
-        starts.push(start);
-        firsts.push(answered(name, function.invoke(&event(1)).await?)?);
-        let (mut function, _) = Function::start(program, 128).await?;
-        if let Err(error) = function.confine(128, false) {
-            variant.unconfined = Some(error.to_string());
-            continue;
-        }
-        throttled.push(answered(name, function.invoke(&event(1)).await?)?.wall);
-    }
-    variant.init = median_cost(&starts);
-    variant.first = median_cost(&firsts);
-    variant.first_throttled = median(throttled);
+/// What the event of a leg says to `broadcast`: the whole room, on behalf of somebody else.
+fn leg() -> Bytes {
+    let frame = json!({
+        "type": "message", "id": MESSAGE, "from": { "sub": "u1", "name": "Ada Lovelace" }, "room": "lobby",
+        "data": "Hello, World!", "at": "2026-11-22T10:15:00.000Z",
+    });
+    json!({
+        "messageId": MESSAGE, "room": "lobby", "shard": 0, "except": "BFaT_fALIAMCKug=", "frame": frame.to_string(),
+    })
+    .to_string()
+    .into()
+}
 
-    eprintln!("{name}: {WARM_CALLS} warm calls");
-    let (mut function, _) = Function::start(program, 512).await?;
-    let mut warm = Vec::new();
-    for _ in 0..WARM_CALLS {
-        warm.push(answered(name, function.invoke(&event(1)).await?)?.wall);
-    }
-    // The first ones are not warm yet.
-    warm.drain(..10);
-    warm.sort_unstable();
-    variant.warm_p50 = warm.get(warm.len() / 2).copied();
-    variant.warm_p99 = warm.get(warm.len() * 99 / 100).copied();
-    variant.memory_peak = function.memory_peak();
-    drop(function);
+/// The programs of one variant.
+struct Subject {
+    name: &'static str,
+    /// Handles a message in a small room.
+    speaker: Program,
+    /// Serves a large one.
+    broadcaster: Program,
+}
 
-    for connections in CONNECTIONS {
-        for memory_mb in MEMORY_MB {
-            if variant.unconfined.is_some() {
+impl Subject {
+    async fn measure(
+        &self,
+        aws: &Aws,
+        event: &Bytes,
+        of_broadcast: impl Fn(usize) -> Bytes,
+    ) -> Result<Variant, Box<dyn Error>> {
+        let (name, program) = (self.name, &self.speaker);
+        let mut variant = Variant::default();
+        aws.fill(1);
+        eprintln!("{name}: cold starts");
+        let (mut starts, mut firsts, mut throttled) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..COLD_STARTS {
+            let (mut function, start) = Function::start(program, 128).await?;
+            starts.push(start);
+            firsts.push(answered(name, function.invoke(event).await?)?);
+            let (mut function, _) = Function::start(program, 128).await?;
+            if let Err(error) = function.confine(128, false) {
+                variant.unconfined = Some(error.to_string());
                 continue;
             }
-            eprintln!("{name}: {connections} connections with {memory_mb} MB");
-            let fan = broadcast(program, aws, &event, connections, memory_mb).await?;
-            variant.fans.push(fan);
+            throttled.push(answered(name, function.invoke(event).await?)?.wall);
         }
+        variant.init = median_cost(&starts);
+        variant.first = median_cost(&firsts);
+        variant.first_throttled = median(throttled);
+
+        eprintln!("{name}: {WARM_CALLS} warm calls");
+        let (mut function, _) = Function::start(program, 512).await?;
+        let mut warm = Vec::new();
+        for _ in 0..WARM_CALLS {
+            warm.push(answered(name, function.invoke(event).await?)?.wall);
+        }
+        // The first ones are not warm yet.
+        warm.drain(..10);
+        warm.sort_unstable();
+        variant.warm_p50 = warm.get(warm.len() / 2).copied();
+        variant.warm_p99 = warm.get(warm.len() * 99 / 100).copied();
+        variant.memory_peak = function.memory_peak();
+        drop(function);
+
+        for connections in CONNECTIONS {
+            for memory_mb in MEMORY_MB {
+                if variant.unconfined.is_some() {
+                    continue;
+                }
+                eprintln!("{name}: {connections} connections with {memory_mb} MB");
+                let fan = broadcast(&self.broadcaster, aws, &of_broadcast, connections, memory_mb).await?;
+                variant.fans.push(fan);
+            }
+        }
+        Ok(variant)
     }
-    Ok(variant)
 }
 
 /// Broadcasts to so many connections from a function of this size and returns the best run; one that fails is not
