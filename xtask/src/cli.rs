@@ -131,6 +131,8 @@ pub(crate) enum Command {
     /// Print the CloudFormation template of the same stack
     #[command(after_help = SYNTH_EXAMPLES)]
     Synth(Synth),
+    /// Measure deployments: calls and time, on a local cloud or at an endpoint
+    Bench(Bench),
     /// Check the workspace's dependency rules
     Tidy,
     /// Run all tests and the dependency rules
@@ -255,12 +257,54 @@ pub(crate) enum TemplateFormat {
     Json,
 }
 
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+/// Commands below `bench`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Deploy, deploy again, change one function and destroy; count every call
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench deploy\n  cargo xtask bench deploy --latency 0ms --runs 1 --output json\n\n\
+                      See docs/benchmarks.md for what the figures mean."
+    )]
+    Deploy(BenchDeploy),
+}
+
+/// Options of `bench deploy`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchDeploy {
+    /// What every call takes longer
+    #[arg(long, value_name = "DURATION", default_value = "60ms", value_parser = milliseconds)]
+    pub(crate) latency: Duration,
+    /// Runs of each stack; times are medians
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) runs: u16,
+    /// Another cloud than a local one of its own, for example http://127.0.0.1:4566. Not AWS: its calls are not signed
+    /// with your credentials
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+}
+
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
     /// Arguments for `cargo test`
     #[arg(last = true, value_name = "ARG")]
     pub(crate) arguments: Vec<String>,
+}
+
+/// Reads `60ms`, and durations as [`duration`] does.
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.strip_suffix("ms").map(str::parse) {
+        Some(Ok(count)) => Ok(Duration::from_millis(count)),
+        Some(Err(_)) => Err(format!("`{text}` is no duration; write for example 60ms or 1s")),
+        None => duration(text),
+    }
 }
 
 /// Reads `90s`, `10m`, `1h`, `7d`; a bare number means seconds.

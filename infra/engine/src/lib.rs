@@ -11,6 +11,7 @@ mod engine;
 mod event;
 mod observe;
 mod order;
+mod path;
 pub mod plan;
 pub mod provider;
 pub mod record;

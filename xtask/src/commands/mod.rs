@@ -1,5 +1,6 @@
 //! One file per command. Each returns how the process ends.
 
+mod bench;
 mod deploy;
 mod destroy;
 mod dev;
@@ -58,6 +59,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
         Command::Synth(options) => synth::run(&app, &options).await,
+        Command::Bench(options) => Box::pin(bench::run(&app, &options)).await,
         Command::Tidy => tidy::run(&app).await,
         Command::Test(options) => test::run(&app, &options).await,
     }

@@ -100,6 +100,32 @@ pub(crate) async fn build(workspace: &Workspace, stage: &Stage, names: &BTreeSet
     Ok(packages)
 }
 
+/// Returns a package that is as large as a function's and does nothing, for measurements of deployments alone.
+///
+/// # Errors
+/// When it cannot be packed.
+pub(crate) fn stand_in(name: &str, version: u8) -> Result<Package, Failure> {
+    /// Near the size of a packed function of this project, in bytes.
+    const SIZE: usize = 1_500_000;
+    // Bytes that no compression makes smaller: a xorshift over the name.
+    let mut state = name.bytes().fold(u64::from(version) + 1, |state, byte| {
+        state.wrapping_mul(31) + u64::from(byte)
+    });
+    let mut noise = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    let binary: Vec<u8> = noise.by_ref().take(SIZE / 8).flatten().collect();
+    let zip = zip::pack(&binary, zip::Level::Fast)
+        .map_err(|error| Failure::new(format!("cannot pack a stand-in for `{name}`")).because(error))?;
+    Ok(Package {
+        sha256: zip::sha256_base64(&zip),
+        zip: zip.into(),
+    })
+}
+
 fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(error))
 }

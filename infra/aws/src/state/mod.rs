@@ -35,6 +35,8 @@ pub const STATE_TABLE: &str = "stackwright-state";
 const OUTCOMES_PER_TRANSACTION: usize = 99;
 /// Attempts at a call that failed for a reason that passes. The engine repeats steps, not the writing of their outcomes.
 const ATTEMPTS: u32 = 6;
+/// Attempts to make the table, half a second apart, while one of the same name is being deleted.
+const ATTEMPTS_TO_MAKE: u32 = 60;
 /// Pause after the first failed attempt; it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,6 +62,17 @@ impl StateTable {
         Self {
             session,
             made: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes the table where there is none, so that no deployment waits for it later. Safe beside others that do the same.
+    ///
+    /// # Errors
+    /// When it cannot be read or made.
+    pub async fn prepare(&self) -> Result<(), CloudError> {
+        match repeated(|| describe(&self.session, STATE_TABLE)).await? {
+            Some(table) if table.table_status() == Some(&TableStatus::Active) => Ok(()),
+            Some(_) | None => self.make_patiently().await,
         }
     }
 
@@ -214,19 +227,24 @@ impl StateTable {
         settled(&self.session, STATE_TABLE).await
     }
 
-    /// Writes a header that nobody else may have written meanwhile.
-    async fn put_header_making_table(&self, item: &Item, condition: &Condition) -> Result<Met, CloudError> {
-        // A table that is being deleted must go before it can be made again; that takes seconds.
-        for attempt in 0..60 {
-            match self.put_header(item.clone(), condition).await {
-                Err(error) if is_not_found(&error) => {}
+    /// Makes the table. One that is being deleted must go before it can be made again; that takes seconds.
+    async fn make_patiently(&self) -> Result<(), CloudError> {
+        for _ in 1..ATTEMPTS_TO_MAKE {
+            match self.make().await {
+                Err(error) if error.class.is_retryable() => tokio::time::sleep(PAUSE * 5).await,
                 result => return result,
             }
-            match self.make().await {
-                Err(error) if error.class == Class::Busy && attempt < 59 => tokio::time::sleep(PAUSE * 5).await,
-                result => result?,
-            }
         }
+        self.make().await
+    }
+
+    /// Writes a header that nobody else may have written meanwhile.
+    async fn put_header_making_table(&self, item: &Item, condition: &Condition) -> Result<Met, CloudError> {
+        match self.put_header(item.clone(), condition).await {
+            Err(error) if is_not_found(&error) => {}
+            result => return result,
+        }
+        self.make_patiently().await?;
         self.put_header(item.clone(), condition).await
     }
 }

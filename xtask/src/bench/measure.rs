@@ -1,0 +1,198 @@
+//! One stack deployed, deployed again, changed and destroyed, with every call counted.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use infra_aws::{AwsCloud, Session, SessionOptions, StateTable};
+use infra_cdk::{Graph, Kind};
+use infra_engine::{Action, Engine, Packages, Plan, Prepared, Report, Step};
+
+use super::call::{Call, Purpose, sequential};
+use super::proxy::Proxy;
+use crate::failure::{Failure, Scope};
+use crate::local_cloud;
+
+/// What is measured, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// The record's table is made: once for each account and Region.
+    StateTable,
+    /// Everything is made.
+    First,
+    /// Nothing has changed.
+    NoChange,
+    /// The code of one function has changed.
+    OneFunction,
+    /// Everything is deleted.
+    Destroy,
+}
+
+impl Phase {
+    /// Returns its name for people and programs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::StateTable => "state table",
+            Self::First => "first deploy",
+            Self::NoChange => "no change",
+            Self::OneFunction => "one function's code",
+            Self::Destroy => "destroy",
+        }
+    }
+}
+
+/// What one phase took.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    /// From the opening of the session to the release of the lock.
+    pub(crate) elapsed: Duration,
+    /// Every call.
+    pub(crate) calls: Vec<Call>,
+    /// Resources that were changed.
+    pub(crate) changed: usize,
+    /// Round trips that nothing can avoid: see [`least`].
+    pub(crate) critical: u32,
+    /// The plan's longest chain of steps.
+    pub(crate) chain: Vec<String>,
+}
+
+impl Measured {
+    /// Returns how many calls were for a purpose.
+    pub(crate) fn count(&self, purpose: Purpose) -> usize {
+        self.calls.iter().filter(|call| call.purpose == purpose).count()
+    }
+
+    /// Returns how many round trips followed each other.
+    pub(crate) fn sequential(&self) -> usize {
+        sequential(&self.calls)
+    }
+
+    /// Returns the calls of each operation, those of the record named apart.
+    pub(crate) fn operations(&self) -> BTreeMap<(Purpose, String), usize> {
+        let mut operations = BTreeMap::new();
+        for call in &self.calls {
+            *operations.entry((call.purpose, call.operation.clone())).or_default() += 1;
+        }
+        operations
+    }
+}
+
+/// The stack to measure.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    /// Its declaration.
+    pub(crate) graph: Graph,
+    /// Its packages.
+    pub(crate) packages: Packages,
+    /// The same with the code of one function changed.
+    pub(crate) changed: Packages,
+}
+
+/// Measures all phases once, through `proxy`. What is there afterwards is what was there before.
+///
+/// # Errors
+/// What failed; the stack may be left as it is then.
+pub(crate) async fn run(proxy: &Proxy, region: &str, subject: &Subject) -> Result<BTreeMap<Phase, Measured>, Failure> {
+    let mut measured = BTreeMap::new();
+    for phase in [
+        Phase::StateTable,
+        Phase::First,
+        Phase::NoChange,
+        Phase::OneFunction,
+        Phase::Destroy,
+    ] {
+        proxy.idle().await;
+        proxy.clear(None);
+        let started = Instant::now();
+        let (plan, changed) = self::phase(proxy, region, subject, phase).await?;
+        let elapsed = started.elapsed();
+        proxy.idle().await;
+        let chain = plan.critical_path(round_trips);
+        let found = Measured {
+            elapsed,
+            calls: proxy.calls(),
+            changed,
+            critical: least(phase, &chain),
+            chain: chain
+                .iter()
+                .map(|step| format!("{} {}", step.action, step.id))
+                .collect(),
+        };
+        measured.insert(phase, found);
+    }
+    Ok(measured)
+}
+
+async fn phase(proxy: &Proxy, region: &str, subject: &Subject, phase: Phase) -> Result<(Plan, usize), Failure> {
+    let Subject {
+        graph,
+        packages,
+        changed,
+    } = subject;
+    let scope = Scope {
+        stage: graph.stack().stage.clone(),
+        endpoint: Some(proxy.endpoint()),
+    };
+    let credential = local_cloud::CREDENTIAL.to_owned();
+    let options = SessionOptions {
+        profile: None,
+        region: region.to_owned(),
+        endpoint_url: Some(proxy.endpoint()),
+        credentials: Some((credential.clone(), credential)),
+    };
+    let session = Session::open(options)
+        .await
+        .map_err(|error| Failure::session(error, &scope))?;
+    let store = StateTable::new(session.clone());
+    if phase == Phase::StateTable {
+        store
+            .prepare()
+            .await
+            .map_err(|error| Failure::cloud("the state table cannot be made", error, &scope))?;
+        return Ok((Plan::default(), 0));
+    }
+    let engine = Engine::new(AwsCloud::new(session), store, "benchmark");
+    let packages = if phase == Phase::OneFunction { changed } else { packages };
+    let failed = |error| Failure::engine(format!("the phase `{}` failed", phase.name()), error, &scope);
+    let prepared: Prepared = match phase {
+        Phase::Destroy => engine.plan_destroy(graph).await,
+        Phase::StateTable | Phase::First | Phase::NoChange | Phase::OneFunction => {
+            engine.plan_deploy(graph, packages).await
+        }
+    }
+    .map_err(failed)?;
+    let plan = prepared.plan.clone();
+    let report: Report = engine
+        .apply(graph, packages, prepared, &AtomicBool::new(false), &|_| {})
+        .await
+        .map_err(failed)?;
+    match report.failed.first() {
+        None => Ok((plan, report.done.len())),
+        Some((id, action, error)) => {
+            Err(Failure::new(format!("{action} {id} failed in the phase `{}`", phase.name())).because(error.clone()))
+        }
+    }
+}
+
+/// Returns the round trips that follow each other at least: whose account it is, what is recorded, what is there (the
+/// types first on a first deployment, nothing at a destruction), the lock, the chain of steps, and the lock's release.
+fn least(phase: Phase, chain: &[&Step]) -> u32 {
+    let steps: u32 = chain.iter().map(|step| round_trips(step)).sum();
+    match phase {
+        Phase::StateTable | Phase::NoChange => 3,
+        Phase::First | Phase::OneFunction => 3 + 1 + steps + 1,
+        Phase::Destroy => 2 + 1 + steps + 1,
+    }
+}
+
+/// Returns the calls of a step that AWS makes follow each other.
+fn round_trips(step: &Step) -> u32 {
+    match (step.kind, step.action) {
+        (_, Action::Retain | Action::Forget) => 0,
+        // Expiry has a call of its own, once the table is active; retention too.
+        (Kind::Table | Kind::LogGroup, Action::Create) => 2,
+        // A table's name is free once it has been asked for and was gone.
+        (Kind::Table, Action::Delete) => 2,
+        _ => 1,
+    }
+}
