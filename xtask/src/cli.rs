@@ -170,6 +170,9 @@ pub(crate) struct Deploy {
     /// Show the plan and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Deploy packages made elsewhere: NAME.zip of each function in this folder; nothing is compiled
+    #[arg(long, value_name = "DIR")]
+    pub(crate) packages: Option<PathBuf>,
     /// Only this function of a deployed stage; may be repeated
     #[arg(long = "function", value_name = "NAME")]
     pub(crate) functions: Vec<String>,
@@ -273,6 +276,26 @@ pub(crate) enum BenchCommand {
                       See docs/benchmarks.md for what the figures mean."
     )]
     Deploy(BenchDeploy),
+    /// Kill deployments before and after their calls, lose answers, run again, and look for what is not healed
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench kill            a sample\n  cargo xtask bench kill --all      every call\n  \
+                      cargo xtask bench kill --only first:kill-after:12"
+    )]
+    Kill(BenchKill),
+}
+
+/// Options of `bench kill`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchKill {
+    /// Every call, not a sample
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only this attack: OPERATION:FAULT:CALL; may be repeated
+    #[arg(long, value_name = "CASE")]
+    pub(crate) only: Vec<crate::bench::chaos::Case>,
+    /// Another cloud than local ones of its own, for example http://127.0.0.1:4566. Not AWS
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
 }
 
 /// Options of `bench deploy`.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::future::{try_join_all, try_join4};
+use futures_util::future::{try_join, try_join_all, try_join5};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
 use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
+use crate::census::Census;
 use crate::error::refused;
 use crate::shape::text;
 use crate::{Session, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
@@ -99,27 +100,33 @@ impl Cloud for AwsCloud {
 
     async fn observe(&self, targets: &[Target]) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
         let session = &self.session;
-        let by = |reading| -> Vec<&Target> {
-            targets
-                .iter()
-                .filter(|target| Reading::of(target.kind) == reading)
-                .collect()
+        let by = |reading| targets.iter().filter(move |target| Reading::of(target.kind) == reading);
+        let (apis, in_apis): (Vec<_>, Vec<_>) = (by(Reading::Apis).collect(), by(Reading::InApi).collect());
+        let log_groups: Vec<_> = by(Reading::LogGroups).collect();
+        let listed = |kind| matches!(kind, Kind::Function | Kind::Role | Kind::RolePolicy);
+        let direct = by(Reading::Single).filter(|target| !listed(target.kind));
+        let direct = try_join_all(direct.map(|target| self.observe_single(target)));
+        let after_census = async {
+            let census = Census::take(session, targets).await;
+            let may_exist = |target: &&Target| !census.rules_out(target);
+            let permissions: Vec<_> = by(Reading::Permissions).filter(may_exist).collect();
+            let singles = by(Reading::Single)
+                .filter(|target| listed(target.kind))
+                .filter(may_exist);
+            let singles = try_join_all(singles.map(|target| self.observe_single(target)));
+            try_join(singles, permission::observe(session, &permissions)).await
         };
-        let (singles, apis, in_apis) = (by(Reading::Single), by(Reading::Apis), by(Reading::InApi));
-        let (log_groups, permissions) = (by(Reading::LogGroups), by(Reading::Permissions));
-        let singles = try_join_all(singles.into_iter().map(|target| self.observe_single(target)));
-        let (singles, apis, in_apis, (log_groups, permissions)) = try_join4(
-            singles,
+        let (direct, (singles, permissions), apis, in_apis, log_groups) = try_join5(
+            direct,
+            after_census,
             apigatewayv2::observe_apis(session, &apis),
             apigatewayv2::observe_children(session, &in_apis),
-            futures_util::future::try_join(
-                logs::observe(session, &log_groups),
-                permission::observe(session, &permissions),
-            ),
+            logs::observe(session, &log_groups),
         )
         .await?;
-        Ok(singles
+        Ok(direct
             .into_iter()
+            .chain(singles)
             .flatten()
             .chain(apis)
             .chain(in_apis)

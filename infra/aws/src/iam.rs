@@ -2,6 +2,8 @@
 //!
 //! IAM answers in XML; documents inside it are percent-encoded JSON (IAM API Reference, `GetRole`, `GetRolePolicy`).
 
+use std::collections::BTreeSet;
+
 use infra_engine::{Class, CloudError, Desired, Live, Ownership, Target};
 use roxmltree::{Document, Node};
 use serde_json::Value as Json;
@@ -40,6 +42,15 @@ pub(crate) async fn observe_role(session: &Session, target: &Target) -> Result<O
             None => ownership(&tags, &target.stack, &target.id),
         },
     }))
+}
+
+/// Returns the names of all roles, unless they are too many for one page.
+pub(crate) async fn list_roles(session: &Session) -> Result<Option<BTreeSet<String>>, CloudError> {
+    let answer = session.iam("ListRoles", &[("MaxItems", "1000")]).await?;
+    let xml = parse("iam:ListRoles", &answer)?;
+    let is_whole = elements(&xml, "IsTruncated").all(|truncated| truncated.text() != Some("true"));
+    let names = elements(&xml, "RoleName").filter_map(|name| name.text());
+    Ok(is_whole.then(|| names.map(str::to_owned).collect()))
 }
 
 /// Creates a role, or brings trust policy and tags up to date.

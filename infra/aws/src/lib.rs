@@ -7,6 +7,7 @@
 //! Read next: [`AwsCloud`], then the module of a service.
 
 mod apigatewayv2;
+mod census;
 mod cloud;
 mod credentials;
 mod dynamodb;

@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::observe::{self, observe};
 use crate::plan::{self, Action, Facts, Foreign, Known, Packages, Plan};
 use crate::provider::{Cloud, CloudError, Live, Ownership};
-use crate::record::{Header, Lock, Record, Store, StoreError};
+use crate::record::{Header, Lock, Outcome, Record, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
 use crate::time::{SystemClock, Time};
@@ -72,6 +72,17 @@ pub struct Report {
     pub interrupted: bool,
     /// The record after the deployment, outputs included.
     pub record: Record,
+}
+
+/// What a deployment knows of itself when its steps have ended.
+struct Ending<'a> {
+    plan: &'a Plan,
+    /// What was recorded when it began.
+    recorded: BTreeSet<LogicalId>,
+    /// Outcomes that go with the header.
+    unwritten: Vec<Outcome>,
+    removes_all: bool,
+    is_partial: bool,
 }
 
 /// How a deployment begins.
@@ -237,10 +248,21 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         }
         .run()
         .await;
-        let (header, written) = recorder.finish().await;
+        let (header, unwritten, written) = recorder.finish().await;
         written.map_err(EngineError::Store)?;
-        self.end(graph, header, results, &plan, removes_all, only.is_some())
-            .await
+        let ending = Ending {
+            plan: &plan,
+            recorded: record.resources.keys().cloned().collect(),
+            unwritten,
+            removes_all,
+            is_partial: only.is_some(),
+        };
+        self.end(graph, header, results, ending).await
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &Arc<S> {
+        &self.store
     }
 
     /// Returns the recorded deployment of a stack, or `None` when there is none.
@@ -421,10 +443,15 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         graph: &Graph,
         mut header: Header,
         results: Results,
-        plan: &Plan,
-        removes_all: bool,
-        is_partial: bool,
+        ending: Ending<'_>,
     ) -> Result<Report, EngineError> {
+        let Ending {
+            plan,
+            recorded,
+            unwritten,
+            removes_all,
+            is_partial,
+        } = ending;
         let Results {
             done,
             failed,
@@ -436,7 +463,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let complete = failed.is_empty() && skipped.is_empty();
         if removes_all && complete {
             self.store
-                .erase(graph.stack(), header.fence)
+                .erase(graph.stack(), header.fence, &recorded)
                 .await
                 .map_err(EngineError::Store)?;
             let record = Record::default();
@@ -455,7 +482,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             header.outputs = self.outputs(graph, &known);
         }
         self.store
-            .write(graph.stack(), header.fence, &[], Some(&header))
+            .write(graph.stack(), header.fence, &unwritten, Some(&header))
             .await
             .map_err(EngineError::Store)?;
         Ok(Report {

@@ -14,12 +14,16 @@ use crate::time::Time;
 /// Seconds until a lock that nobody renews ends: what a deployment waits after another one was killed.
 pub(crate) const LEASE_S: u64 = 30;
 
+/// What the writer leaves: the header as it was last written, outcomes that the header's next writing takes along, and
+/// whether all others are written.
+pub(crate) type Ended = (Header, Vec<Outcome>, Result<(), StoreError>);
+
 /// Writes in the background: a step never waits for its outcome to be recorded, because what was begun and is not
 /// recorded can be located again.
 pub(crate) struct Recorder {
     outcomes: mpsc::UnboundedSender<Outcome>,
     overtaken: Arc<AtomicBool>,
-    task: JoinHandle<(Header, Result<(), StoreError>)>,
+    task: JoinHandle<Ended>,
 }
 
 impl Recorder {
@@ -45,8 +49,8 @@ impl Recorder {
         self.overtaken.load(Ordering::Relaxed)
     }
 
-    /// Waits until all outcomes are written, and returns the header as it was last written.
-    pub(crate) async fn finish(self) -> (Header, Result<(), StoreError>) {
+    /// Waits until nothing is being written any more.
+    pub(crate) async fn finish(self) -> Ended {
         drop(self.outcomes);
         self.task
             .await
@@ -61,7 +65,7 @@ async fn write<S: Store, T: Time>(
     mut header: Header,
     mut receiver: mpsc::UnboundedReceiver<Outcome>,
     lost: Arc<AtomicBool>,
-) -> (Header, Result<(), StoreError>) {
+) -> Ended {
     let mut batch = Vec::new();
     let mut renew_at = time.now() + LEASE_S / 3;
     loop {
@@ -71,10 +75,13 @@ async fn write<S: Store, T: Time>(
             biased;
             count = receiver.recv_many(&mut batch, usize::MAX) => {
                 if count == 0 {
-                    return (header, Ok(()));
+                    return (header, batch, Ok(()));
                 }
             }
             () = time.sleep(wait) => {}
+        }
+        if receiver.is_closed() && receiver.is_empty() {
+            return (header, batch, Ok(()));
         }
         let now = time.now();
         let renew = now >= renew_at;
@@ -90,7 +97,7 @@ async fn write<S: Store, T: Time>(
             .await;
         if let Err(error) = written {
             lost.store(true, Ordering::Relaxed);
-            return (header, Err(error));
+            return (header, batch, Err(error));
         }
         batch.clear();
     }

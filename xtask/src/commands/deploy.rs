@@ -24,17 +24,21 @@ pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let all = package::binaries(&target.graph);
     let selected = select(&all, &options.functions)?;
-    // Credentials are checked while cargo compiles.
-    let (packages, session) = app
+    // Credentials are checked, and the record's table is made, while cargo compiles.
+    let (packages, engine) = app
         .interrupt
         .or(Box::pin(async {
             tokio::try_join!(
-                package::build(&app.workspace, &target.stage, &selected),
-                target.session()
+                async {
+                    match &options.packages {
+                        Some(folder) => package::from_folder(folder, &selected),
+                        None => package::build(&app.workspace, &target.stage, &selected).await,
+                    }
+                },
+                connect(&target, !options.dry_run)
             )
         }))
         .await?;
-    let engine = target.engine(&session);
     let (prepared, packages) = app
         .interrupt
         .or(Box::pin(async {
@@ -62,6 +66,17 @@ pub(crate) async fn run(app: &App, options: &Deploy) -> Result<Exit, Failure> {
         ui::data(outputs.human())?;
     }
     Ok(done.exit())
+}
+
+/// Opens a session. Where there is no state table yet, it begins to make one, and nobody waits: whoever writes the record
+/// waits for it then, and says what is wrong.
+async fn connect(target: &Target, prepares: bool) -> Result<AwsEngine, Failure> {
+    let engine = target.engine(&target.session().await?);
+    if prepares {
+        let store = engine.store().clone();
+        tokio::spawn(async move { store.prepare().await });
+    }
+    Ok(engine)
 }
 
 /// A deployment that has ended, well or not.

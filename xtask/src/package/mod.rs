@@ -7,7 +7,7 @@ mod elf;
 mod zip;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 
 use infra_cdk::{Graph, Stage, Value};
 use infra_engine::{Package, Packages};
@@ -100,13 +100,27 @@ pub(crate) async fn build(workspace: &Workspace, stage: &Stage, names: &BTreeSet
     Ok(packages)
 }
 
-/// Returns a package that is as large as a function's and does nothing, for measurements of deployments alone.
+/// Reads the packages of functions from a folder: `NAME.zip`, taken as they are.
+///
+/// # Errors
+/// When one cannot be read.
+pub(crate) fn from_folder(folder: &Path, names: &BTreeSet<String>) -> Result<Packages, Failure> {
+    let packages = names.iter().map(|name| {
+        let zip = read(&folder.join(format!("{name}.zip")))?;
+        let package = Package {
+            sha256: zip::sha256_base64(&zip),
+            zip: zip.into(),
+        };
+        Ok((name.clone(), package))
+    });
+    packages.collect()
+}
+
+/// Returns a package of about `size` bytes that does nothing, for measurements of deployments alone.
 ///
 /// # Errors
 /// When it cannot be packed.
-pub(crate) fn stand_in(name: &str, version: u8) -> Result<Package, Failure> {
-    /// Near the size of a packed function of this project, in bytes.
-    const SIZE: usize = 1_500_000;
+pub(crate) fn stand_in(name: &str, version: u8, size: usize) -> Result<Package, Failure> {
     // Bytes that no compression makes smaller: a xorshift over the name.
     let mut state = name.bytes().fold(u64::from(version) + 1, |state, byte| {
         state.wrapping_mul(31) + u64::from(byte)
@@ -117,7 +131,7 @@ pub(crate) fn stand_in(name: &str, version: u8) -> Result<Package, Failure> {
         state ^= state << 17;
         state.to_le_bytes()
     });
-    let binary: Vec<u8> = noise.by_ref().take(SIZE / 8).flatten().collect();
+    let binary: Vec<u8> = noise.by_ref().take(size / 8).flatten().collect();
     let zip = zip::pack(&binary, zip::Level::Fast)
         .map_err(|error| Failure::new(format!("cannot pack a stand-in for `{name}`")).because(error))?;
     Ok(Package {
@@ -126,6 +140,6 @@ pub(crate) fn stand_in(name: &str, version: u8) -> Result<Package, Failure> {
     })
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(error))
 }

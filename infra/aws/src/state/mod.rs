@@ -8,6 +8,7 @@
 
 mod item;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,12 +18,10 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ReturnValuesOnConditionCheckFailure,
     ScalarAttributeType, TableStatus, TransactWriteItem,
 };
-use infra_cdk::StackId;
+use infra_cdk::{LogicalId, StackId};
 use infra_engine::{Class, CloudError, Header, Outcome, Record, Store, StoreError};
 
-use self::item::{
-    Condition, HEADER, ITEM, Item, JSON, STACK, delete_item, header_item, key, outcome_item, read, read_header, text,
-};
+use self::item::{Condition, HEADER, ITEM, Item, JSON, STACK, header_item, key, outcome_item, read, read_header, text};
 use crate::Session;
 use crate::dynamodb::{describe, incorrect, set_recovery, settled};
 use crate::error::{found, gone, is_already_there, is_not_found};
@@ -76,12 +75,12 @@ impl StateTable {
         }
     }
 
-    async fn query(&self, stack: &StackId, keys_only: bool) -> Result<Option<Vec<Item>>, CloudError> {
+    async fn query(&self, stack: &StackId) -> Result<Option<Vec<Item>>, CloudError> {
         let mut items = Vec::new();
         let mut start = None;
         loop {
             let page = repeated(|| {
-                let mut call = self
+                let call = self
                     .session
                     .dynamodb()
                     .query()
@@ -91,11 +90,6 @@ impl StateTable {
                     .expression_attribute_names("#stack", STACK)
                     .expression_attribute_values(":stack", text(stack))
                     .set_exclusive_start_key(start.clone());
-                if keys_only {
-                    call = call
-                        .projection_expression("#stack, #item")
-                        .expression_attribute_names("#item", ITEM);
-                }
                 self.session.sdk(Service::DynamoDb, "dynamodb:Query", call.send())
             })
             .await;
@@ -227,6 +221,68 @@ impl StateTable {
         settled(&self.session, STATE_TABLE).await
     }
 
+    /// Deletes a stack's items, the header last.
+    async fn erase_items(
+        &self,
+        stack: &StackId,
+        fence: u64,
+        resources: &BTreeSet<LogicalId>,
+    ) -> Result<(), StoreError> {
+        let condition = Condition::fence(fence);
+        let resources: Vec<&LogicalId> = resources.iter().collect();
+        let mut chunks = resources.chunks(OUTCOMES_PER_TRANSACTION).peekable();
+        loop {
+            let chunk = chunks.next().unwrap_or_default();
+            let is_last = chunks.peek().is_none();
+            let mut actions = vec![if is_last {
+                condition.delete(key(stack, HEADER))?
+            } else {
+                condition.check(key(stack, HEADER))?
+            }];
+            for id in chunk {
+                actions.push(outcome_item(stack, &Outcome::Removed((*id).clone()))?);
+            }
+            // Without a header there is nothing to lose: an earlier attempt's answer was lost, or there never was a record.
+            if let Met::Other(_) = self.transact(&actions).await?
+                && self.header(stack).await?.is_some()
+            {
+                return Err(StoreError::Overtaken { stack: stack.clone() });
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns whether any other stack is recorded.
+    async fn has_others(&self, stack: &StackId) -> Result<bool, CloudError> {
+        let mut start = None;
+        loop {
+            let page = repeated(|| {
+                let call = self
+                    .session
+                    .dynamodb()
+                    .scan()
+                    .table_name(STATE_TABLE)
+                    .consistent_read(true)
+                    .filter_expression("#stack <> :stack")
+                    .projection_expression("#stack")
+                    .expression_attribute_names("#stack", STACK)
+                    .expression_attribute_values(":stack", text(stack))
+                    .set_exclusive_start_key(start.clone());
+                self.session.sdk(Service::DynamoDb, "dynamodb:Scan", call.send())
+            })
+            .await?;
+            start = page.last_evaluated_key;
+            if !page.items.unwrap_or_default().is_empty() {
+                return Ok(true);
+            }
+            if start.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Makes the table. One that is being deleted must go before it can be made again; that takes seconds.
     async fn make_patiently(&self) -> Result<(), CloudError> {
         for _ in 1..ATTEMPTS_TO_MAKE {
@@ -251,7 +307,7 @@ impl StateTable {
 
 impl Store for StateTable {
     async fn load(&self, stack: &StackId) -> Result<Option<Record>, StoreError> {
-        let Some(items) = self.query(stack, false).await? else {
+        let Some(items) = self.query(stack).await? else {
             return Ok(None);
         };
         read(stack, &items)
@@ -320,49 +376,12 @@ impl Store for StateTable {
         Ok(())
     }
 
-    async fn erase(&self, stack: &StackId, fence: u64) -> Result<(), StoreError> {
-        let condition = Condition::fence(fence);
-        let Some(items) = self.query(stack, true).await? else {
-            return Ok(());
-        };
-        let is_header = |item: &&Item| item.get(ITEM) == Some(&text(HEADER));
-        let resources: Vec<&Item> = items.iter().filter(|item| !is_header(item)).collect();
-        let mut chunks = resources.chunks(OUTCOMES_PER_TRANSACTION).peekable();
-        loop {
-            let chunk = chunks.next().unwrap_or_default();
-            let is_last = chunks.peek().is_none();
-            let mut actions = vec![if is_last {
-                condition.delete(key(stack, HEADER))?
-            } else {
-                condition.check(key(stack, HEADER))?
-            }];
-            for item in chunk {
-                actions.push(delete_item((*item).clone())?);
-            }
-            // Without a header there is nothing to lose: an earlier attempt's answer was lost, or there never was a record.
-            if let Met::Other(_) = self.transact(&actions).await?
-                && self.header(stack).await?.is_some()
-            {
-                return Err(StoreError::Overtaken { stack: stack.clone() });
-            }
-            if is_last {
-                break;
-            }
-        }
+    async fn erase(&self, stack: &StackId, fence: u64, resources: &BTreeSet<LogicalId>) -> Result<(), StoreError> {
+        let (erased, has_others) = tokio::join!(self.erase_items(stack, fence, resources), self.has_others(stack));
+        erased?;
         // Another stack's first deployment may begin between the look and the deletion. It loses its record then, never a
         // resource: all of them carry names, tags and marks by which the next deployment finds them again.
-        let call = self
-            .session
-            .dynamodb()
-            .scan()
-            .table_name(STATE_TABLE)
-            .limit(1)
-            .consistent_read(true);
-        let rest = self
-            .session
-            .sdk(Service::DynamoDb, "dynamodb:Scan", call.send())
-            .await?;
-        if rest.items().is_empty() {
+        if !has_others? {
             let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
             gone(
                 self.session
