@@ -140,7 +140,7 @@ impl Cloud for AwsCloud {
         match desired.kind {
             Kind::Table => dynamodb::reconcile(session, desired, live).await,
             Kind::Role => iam::reconcile_role(session, desired, live).await,
-            Kind::RolePolicy => iam::reconcile_policy(session, desired).await,
+            Kind::RolePolicy => iam::reconcile_policy(session, desired, live).await,
             Kind::Function => function::reconcile(session, desired, live).await,
             Kind::Permission => permission::reconcile(session, desired, live).await,
             Kind::LogGroup => logs::reconcile(session, desired, live).await,

@@ -140,9 +140,17 @@ pub(crate) async fn observe_policy(session: &Session, target: &Target) -> Result
     }))
 }
 
-/// Writes an inline policy: creating and updating are the same call.
-pub(crate) async fn reconcile_policy(session: &Session, desired: &Desired) -> Result<Live, CloudError> {
+/// Writes an inline policy, unless it says already what it should: creating and updating are the same call.
+pub(crate) async fn reconcile_policy(
+    session: &Session,
+    desired: &Desired,
+    live: Option<&Live>,
+) -> Result<Live, CloudError> {
     let (role, policy) = (required(desired, "RoleName")?, required(desired, "PolicyName")?);
+    let done = || as_desired(desired, &format!("{role}/{policy}"), Default::default());
+    if live.is_some_and(|live| !differs(desired, live, "PolicyDocument")) {
+        return Ok(done());
+    }
     let document = json_text(desired, "PolicyDocument")?;
     let parameters = [
         ("RoleName", role),
@@ -150,7 +158,7 @@ pub(crate) async fn reconcile_policy(session: &Session, desired: &Desired) -> Re
         ("PolicyDocument", &document),
     ];
     session.iam("PutRolePolicy", &parameters).await?;
-    Ok(as_desired(desired, &format!("{role}/{policy}"), Default::default()))
+    Ok(done())
 }
 
 /// Deletes an inline policy.

@@ -66,15 +66,16 @@ impl Account {
                 found.push(format!("parameter {} {}", parameter["Name"], parameter["Type"]));
             }
         }
-        let apis = self.apis(&prefix, &mut found).await?;
-        self.functions(&prefix, &apis, &mut found).await?;
-        self.roles(&prefix, &apis, &mut found).await?;
+        let ids = self.apis(&prefix, &mut found).await?;
+        self.functions(&prefix, &ids, &mut found).await?;
+        self.roles(&prefix, &ids, &mut found).await?;
         let rows = self.rows(stack).await?;
         found.extend(rows.into_iter().map(|row| format!("recorded {row}")));
         found.sort();
         Ok(found)
     }
 
+    /// Notes APIs with what is in them, and returns the ids by which others mention these.
     async fn apis(&self, prefix: &str, found: &mut Vec<String>) -> Result<Vec<String>, Failure> {
         let apis = self.rest("apigateway", "/v2/apis").await?;
         let mut ids = Vec::new();
@@ -96,7 +97,16 @@ impl Account {
             ] {
                 let items = self.rest("apigateway", &format!("/v2/apis/{id}/{collection}")).await?;
                 for item in list(&items["items"]) {
-                    found.push(format!("{collection} {}", item[property]));
+                    found.push(format!(
+                        "{collection} {}",
+                        self.neutral(&item[property].to_string(), &ids)
+                    ));
+                    ids.extend(
+                        item["authorizerId"]
+                            .as_str()
+                            .filter(|_| collection == "authorizers")
+                            .map(str::to_owned),
+                    );
                     if let Some(route) = item["routeId"].as_str() {
                         let path = format!("/v2/apis/{id}/routes/{route}/routeresponses");
                         let responses = self.rest("apigateway", &path).await?;
@@ -108,7 +118,7 @@ impl Account {
         Ok(ids)
     }
 
-    async fn functions(&self, prefix: &str, apis: &[String], found: &mut Vec<String>) -> Result<(), Failure> {
+    async fn functions(&self, prefix: &str, ids: &[String], found: &mut Vec<String>) -> Result<(), Failure> {
         let functions = self.rest("lambda", "/2015-03-31/functions").await?;
         for function in list(&functions["Functions"]) {
             let Some(name) = function["FunctionName"]
@@ -117,7 +127,7 @@ impl Account {
             else {
                 continue;
             };
-            let variables = self.neutral(&function["Environment"]["Variables"].to_string(), apis);
+            let variables = self.neutral(&function["Environment"]["Variables"].to_string(), ids);
             found.push(format!(
                 "function {name} {} {} {} {variables}",
                 function["CodeSha256"], function["MemorySize"], function["Timeout"]
@@ -127,14 +137,14 @@ impl Account {
                 .await?;
             let policy: Json = serde_json::from_str(policy["Policy"].as_str().unwrap_or("{}")).unwrap_or_default();
             for statement in list(&policy["Statement"]) {
-                let condition = self.neutral(&statement["Condition"].to_string(), apis);
+                let condition = self.neutral(&statement["Condition"].to_string(), ids);
                 found.push(format!("permission {name} {} {condition}", statement["Sid"]));
             }
         }
         Ok(())
     }
 
-    async fn roles(&self, prefix: &str, apis: &[String], found: &mut Vec<String>) -> Result<(), Failure> {
+    async fn roles(&self, prefix: &str, ids: &[String], found: &mut Vec<String>) -> Result<(), Failure> {
         let roles = self.query("Action=ListRoles&Version=2010-05-08").await?;
         for role in tagged(&roles, "RoleName").filter(|role| role.starts_with(prefix)) {
             found.push(format!("role {role}"));
@@ -143,7 +153,7 @@ impl Account {
                 let one = format!("Action=GetRolePolicy&Version=2010-05-08&RoleName={role}&PolicyName={policy}");
                 let document = self.query(&one).await?;
                 let document: String = tagged(&document, "PolicyDocument").collect();
-                found.push(format!("policy {role} {policy} {}", self.neutral(&document, apis)));
+                found.push(format!("policy {role} {policy} {}", self.neutral(&document, ids)));
             }
         }
         Ok(())
@@ -200,9 +210,9 @@ impl Account {
         Ok(())
     }
 
-    /// Replaces what AWS assigned.
-    fn neutral(&self, text: &str, apis: &[String]) -> String {
-        let text = apis.iter().fold(text.to_owned(), |text, id| text.replace(id, "API"));
+    /// Replaces ids that AWS assigned.
+    fn neutral(&self, text: &str, ids: &[String]) -> String {
+        let text = ids.iter().fold(text.to_owned(), |text, id| text.replace(id, "ID"));
         // Addresses differ between runs, by their port at least.
         match text.split_once("http://") {
             Some((before, rest)) => {

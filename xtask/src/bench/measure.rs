@@ -11,7 +11,7 @@ use infra_engine::{Action, Engine, Header, Packages, Plan, Prepared, Report, Ste
 use super::call::{Call, Purpose, sequential};
 use super::proxy::Proxy;
 use crate::failure::{Failure, Scope};
-use crate::local_cloud;
+use crate::{local_cloud, package};
 
 /// What is measured, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +86,29 @@ pub(crate) struct Subject {
     pub(crate) packages: Packages,
     /// The same with the code of one function changed.
     pub(crate) changed: Packages,
+}
+
+impl Subject {
+    /// Returns a stack with packages of so many bytes each. They are never run.
+    ///
+    /// # Errors
+    /// When they cannot be packed.
+    pub(crate) fn of(graph: Graph, package_size: usize) -> Result<Self, Failure> {
+        let packages = |version: u8| -> Result<Packages, Failure> {
+            let names = package::binaries(&graph).into_iter().enumerate();
+            let packages = names.map(|(number, name)| {
+                let version = if number == 0 { version } else { 0 };
+                let package = package::stand_in(&name, version, package_size)?;
+                Ok((name, package))
+            });
+            packages.collect()
+        };
+        Ok(Self {
+            packages: packages(0)?,
+            changed: packages(1)?,
+            graph,
+        })
+    }
 }
 
 /// Measures all phases once, through `proxy`. What is there afterwards is what was there before.
@@ -204,5 +227,72 @@ fn round_trips(step: &Step) -> u32 {
         // A table's name is free once it has been asked for and was gone.
         (Kind::Table, Action::Delete) => 2,
         _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use infra_cdk::Stage;
+    use infra_local::{LocalCloud, Options};
+
+    use super::*;
+
+    /// Long enough that calls which are made at once overlap on a busy machine too.
+    const LATENCY: Duration = Duration::from_millis(250);
+
+    async fn measured(graph: Graph) -> BTreeMap<Phase, Measured> {
+        let options = Options {
+            port: 0,
+            region: "us-east-1".to_owned(),
+            account: local_cloud::ACCOUNT.to_owned(),
+            persist: None,
+        };
+        let cloud = LocalCloud::start(options).await.unwrap();
+        let proxy = Proxy::start(cloud.endpoint()).await.unwrap();
+        proxy.set_latency(LATENCY);
+        let subject = Subject::of(graph, 1_000).unwrap();
+        let measured = run(&proxy, "us-east-1", &subject).await.unwrap();
+        cloud.stop().await;
+        measured
+    }
+
+    fn stage() -> Stage {
+        infra::stage("dev", None, "removalPolicy: delete").unwrap()
+    }
+
+    /// Calls beside those of the record.
+    fn calls(measured: &Measured) -> usize {
+        measured.count(Purpose::Read) + measured.count(Purpose::Mutating)
+    }
+
+    /// What holds for every stack.
+    fn assert_nothing_is_wasted(phases: &BTreeMap<Phase, Measured>) {
+        let first = &phases[&Phase::First];
+        let unchanged = &phases[&Phase::NoChange];
+        assert_eq!(unchanged.count(Purpose::Mutating), 0, "{:?}", unchanged.operations());
+        assert_eq!(unchanged.changed, 0);
+        assert!(unchanged.sequential() <= 3, "{:?}", unchanged.calls);
+        let one = &phases[&Phase::OneFunction];
+        assert!(one.count(Purpose::Mutating) <= 4, "{:?}", one.operations());
+        let destroy = &phases[&Phase::Destroy];
+        assert!(calls(destroy) <= first.changed + 5, "{:?}", destroy.operations());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_small_stack_takes_few_calls() {
+        let phases = measured(infra::broadcast(&stage()).unwrap()).await;
+        assert_nothing_is_wasted(&phases);
+        let first = &phases[&Phase::First];
+        assert!(calls(first) <= 45, "{:?}", first.operations());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_chat_takes_few_calls() {
+        let phases = measured(infra::chat(&stage()).unwrap()).await;
+        assert_nothing_is_wasted(&phases);
+        let first = &phases[&Phase::First];
+        assert!(first.count(Purpose::Read) <= 12, "{:?}", first.operations());
     }
 }

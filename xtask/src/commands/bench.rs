@@ -2,7 +2,6 @@
 
 use futures_util::stream::StreamExt;
 use infra_cdk::{Graph, Mistakes};
-use infra_engine::Packages;
 use infra_local::{LocalCloud, Options};
 use serde_json::json;
 
@@ -14,7 +13,6 @@ use crate::cli::{Bench, BenchCommand, BenchDeploy, BenchKill};
 use crate::commands::{App, DEFAULT_STAGE};
 use crate::failure::{Exit, Failure};
 use crate::local_cloud::ACCOUNT;
-use crate::package;
 use crate::target::load_stage;
 use crate::ui;
 
@@ -38,7 +36,7 @@ async fn deploy(app: &App, options: &BenchDeploy) -> Result<Exit, Failure> {
     let declared = [infra::broadcast(&stage), infra::chat(&stage)];
     let mut all = Vec::new();
     for graph in declared {
-        all.push(subject(self::declared(graph)?)?);
+        all.push(Subject::of(self::declared(graph)?, PACKAGE_SIZE)?);
     }
     let mut figures = Vec::new();
     for subject in all {
@@ -158,23 +156,4 @@ async fn once(
         cloud.stop().await;
     }
     measured
-}
-
-/// Returns a stack with packages whose size is that of real ones. They are never run.
-fn subject(graph: Graph) -> Result<Subject, Failure> {
-    let packages = |version: u8| -> Result<Packages, Failure> {
-        let names = package::binaries(&graph).into_iter().enumerate();
-        names
-            .map(|(number, name)| {
-                let version = if number == 0 { version } else { 0 };
-                let package = package::stand_in(&name, version, PACKAGE_SIZE)?;
-                Ok((name, package))
-            })
-            .collect()
-    };
-    Ok(Subject {
-        packages: packages(0)?,
-        changed: packages(1)?,
-        graph,
-    })
 }

@@ -6,6 +6,7 @@
 mod bad_input;
 mod chat;
 mod deploy;
+mod kill;
 mod limits;
 mod rooms;
 mod support;
