@@ -31,7 +31,7 @@ with Emulator([sys.executable.rsplit("/", 1)[0] + "/moto_server", "-H", "127.0.0
     permissions = [
         statement
         for name in cloud.inventory()["functions"]
-        for statement in json.loads(functions.get_policy(FunctionName=name)["Policy"])["Statement"]
+        for statement in json.loads(functions.get_policy(FunctionName=name, Qualifier="live")["Policy"])["Statement"]
     ]
     equal(len(permissions), 9, "permissions: one per route, one for the authorizer")
     for statement in permissions:

@@ -32,6 +32,14 @@ pub enum ConfigError {
         /// Its name.
         name: &'static str,
     },
+    /// A variable has a value that cannot be used.
+    #[error("environment variable {name} cannot be used: {reason}")]
+    Invalid {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong with it. Does not repeat the value.
+        reason: String,
+    },
 }
 
 impl Environment {

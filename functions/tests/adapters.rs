@@ -141,6 +141,7 @@ async fn statuses_of_the_gateway_have_meanings() {
         "gone%3D" => (410, json!({"message": "Gone"}).to_string()),
         "slow%3D" => (429, json!({"message": "Too Many Requests"}).to_string()),
         "broken%3D" => (500, json!({"message": "Internal server error"}).to_string()),
+        "large%3D" => (413, json!({"message": "Request Too Long"}).to_string()),
         _ => (403, json!({"message": "Forbidden"}).to_string()),
     })
     .await;
@@ -151,6 +152,7 @@ async fn statuses_of_the_gateway_have_meanings() {
         ("gone=", Some(Delivery::Gone), 1),
         ("slow=", Some(Delivery::Slow), 1),
         ("broken=", None, 2),
+        ("large=", None, 1),
         ("other=", None, 1),
     ] {
         let before = server.seen().len();
@@ -280,6 +282,18 @@ fn what_is_missing_is_named() {
         error.as_deref(),
         Some("environment variable TOKEN_KEY_PARAMETER is not set")
     );
+}
+
+#[test]
+fn an_endpoint_that_is_none_is_named_without_its_value() {
+    let environment = environment("nonsense");
+    let error = Aws::new(&environment)
+        .unwrap()
+        .gateway()
+        .err()
+        .map(|error| error.to_string());
+    let told = "environment variable MANAGEMENT_ENDPOINT cannot be used: not of the form https://host/stage";
+    assert_eq!(error.as_deref(), Some(told));
 }
 
 #[test]

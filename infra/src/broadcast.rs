@@ -1,6 +1,6 @@
 //! A second, smaller stack: what most tools show as their WebSocket example.
 //!
-//! Four functions with a role and a log group each, four routes, one table; nobody is asked who they are. `cargo xtask
+//! Four functions with a role and a log group each, four routes, one table; no versions, and nobody is asked who they are. `cargo xtask
 //! bench deploy` measures it, because others have measured the same. It is not deployed otherwise: to use it, call it
 //! where `xtask/src/target.rs` calls [`crate::chat`].
 
@@ -14,7 +14,12 @@ pub fn broadcast(stage: &Stage) -> Result<Graph, Mistakes> {
     let mut stack = Stack::new("broadcast", stage);
     let connections = stack.table("Connections", Table::keyed_by("connectionId").expiring_by("expiresAt"));
 
-    let mut function = |name| stack.function(name).env("CONNECTIONS_TABLE", &connections);
+    let mut function = |name| {
+        stack
+            .function(name)
+            .without_alias()
+            .env("CONNECTIONS_TABLE", &connections)
+    };
     let connect = function("connect");
     let disconnect = function("disconnect");
     let send_message = function("send-message");

@@ -104,6 +104,14 @@ pub(crate) enum Command {
                       \"physicalId\"}], \"unchanged\": [ID…], \"outputs\": {…}}."
     )]
     Diff(Diff),
+    /// Send callers back to the code from before the last deployment, within seconds
+    #[command(
+        after_help = "Every function that the last deployment changed is called in its earlier version again: code, settings and \
+                      environment, nothing else of the stack. Nothing is built. The way back leads one deployment far: a \
+                      second rollback is refused. The next deployment goes forward again, to what is declared then.\n\n\
+                      With --output json, stdout is that of `deploy`, with \"rolledBack\": [{\"id\", \"from\", \"to\"}]."
+    )]
+    Rollback,
     /// Delete a stage; says what is kept
     #[command(after_help = "Examples:\n  cargo xtask destroy\n  cargo xtask destroy --stage local --yes")]
     Destroy,
@@ -140,6 +148,20 @@ pub(crate) enum Command {
         after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -- broadcast      arguments for cargo test"
     )]
     Test(Test),
+    /// Run all tests instrumented; fail when the functions are covered too little
+    #[command(
+        after_help = "Fails under 90 % of the lines, 90 % of the regions or 80 % of the functions in functions*, and reports all \
+                      crates.\nInstalls what is missing, and says so: the toolchain's llvm-tools, and cargo-llvm-cov below target/.\n\n\
+                      With --output json, stdout is {\"crates\": {FOLDER: {\"lines\", \"regions\", \"functions\"}}, \"gated\": {…}, \
+                      \"missed\": […]}."
+    )]
+    Coverage(Coverage),
+    /// Install a Git hook that runs tests and coverage before each push
+    #[command(
+        after_help = "The hook is `pre-push`, in the folder that core.hooksPath names, or else in .git/hooks.\n\
+                      Somebody else's hook stays, unless --yes says to replace it; then it is kept beside it."
+    )]
+    Hooks,
 }
 
 /// Options of `dev`.
@@ -319,6 +341,14 @@ pub(crate) struct Test {
     /// Arguments for `cargo test`
     #[arg(last = true, value_name = "ARG")]
     pub(crate) arguments: Vec<String>,
+}
+
+/// Options of `coverage`.
+#[derive(Debug, Args)]
+pub(crate) struct Coverage {
+    /// Only the tests of this package; may be repeated
+    #[arg(long = "package", short = 'p', value_name = "NAME")]
+    pub(crate) packages: Vec<String>,
 }
 
 /// Reads `60ms`, and durations as [`duration`] does.

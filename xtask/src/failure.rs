@@ -161,6 +161,10 @@ impl Failure {
             EngineError::Foreign(_) => {
                 "delete or rename what is in the way, or give the stage another name in infra/stages".to_owned()
             }
+            EngineError::NothingBefore => format!(
+                "check out the revision that worked, and deploy it: {}",
+                scope.command("deploy")
+            ),
             _ => format!("run it again: {}", scope.command("deploy")),
         };
         Self::new(doing).because(error).help(help)

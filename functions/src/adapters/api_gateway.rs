@@ -1,18 +1,29 @@
 //! Frames to clients, through the `@connections` API of the WebSocket endpoint.
+//!
+//! Posts are the chat's hot path and sent by [`post`]; everything else goes through the SDK. Both share their
+//! connections.
+
+mod post;
+mod signature;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_apigatewaymanagement::Client;
 use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
 use aws_sdk_apigatewaymanagement::config::{BehaviorVersion, Builder, Region};
-use aws_sdk_apigatewaymanagement::primitives::Blob;
-use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
-use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 use functions_domain::ConnectionId;
 use functions_domain::ports::{CloseConnection, Closing, Delivery, PortError, SendFrame};
 
+pub(crate) use self::post::EndpointError;
+use self::post::{PostError, Poster};
 use super::Aws;
+use super::aws::ATTEMPT_TIMEOUT;
 
 /// For broken connections and server errors. A frame that arrives twice has the same message id.
 const ATTEMPTS_MAX: u32 = 2;
+/// Before the second attempt.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The client left, or its handshake is not finished: `GoneException`.
 const GONE: u16 = 410;
@@ -23,42 +34,63 @@ const TOO_MANY_REQUESTS: u16 = 429;
 #[derive(Clone, Debug)]
 pub struct ApiGateway {
     client: Client,
+    poster: Arc<Poster>,
 }
 
 impl ApiGateway {
-    pub(super) fn new(aws: &Aws<'_>, management_endpoint: &str) -> Self {
+    pub(super) fn new(aws: &Aws<'_>, management_endpoint: &str) -> Result<Self, EndpointError> {
         let config = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(aws.region.clone()))
             .credentials_provider(aws.credentials.clone())
-            .http_client(aws.http.clone())
+            .http_client(aws.http_client())
             .timeout_config(Aws::timeouts())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
-            .retry_classifier(LeaveSlowPeersToTheDomain)
             .endpoint_url(management_endpoint)
             .build();
-        Self {
+        let poster = Poster::new(
+            aws.connector.clone(),
+            aws.credentials.clone(),
+            aws.region.clone(),
+            management_endpoint,
+            ATTEMPT_TIMEOUT,
+        )?;
+        Ok(Self {
             client: Client::from_conf(config),
-        }
+            poster: Arc::new(poster),
+        })
     }
 }
 
 impl SendFrame for ApiGateway {
     async fn send(&self, to: &ConnectionId, frame: &str) -> Result<Delivery, PortError> {
-        let request = self
-            .client
-            .post_to_connection()
-            .connection_id(to.as_str())
-            .data(Blob::new(frame));
-        // The SDK's futures are large; on the heap they do not weigh on every broadcast slot.
-        let Err(error) = Box::pin(request.send()).await else {
-            return Ok(Delivery::Delivered);
-        };
-        match error.raw_response().map(|response| response.status().as_u16()) {
-            Some(GONE) => Ok(Delivery::Gone),
-            Some(TOO_MANY_REQUESTS) => Ok(Delivery::Slow),
-            Some(_) | None => Err(PortError::new("post to the connection", error)),
+        let mut attempt = 1;
+        loop {
+            match self.poster.post(to, frame).await {
+                Ok(()) => return Ok(Delivery::Delivered),
+                Err(PostError::Status { status: GONE, .. }) => return Ok(Delivery::Gone),
+                // Not repeated here, where it would double the load exactly when there is too much: the use case has
+                // its own, bounded way.
+                Err(PostError::Status {
+                    status: TOO_MANY_REQUESTS,
+                    ..
+                }) => return Ok(Delivery::Slow),
+                Err(error) if attempt < ATTEMPTS_MAX && may_pass(&error) => {
+                    attempt += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(PortError::new("post to the connection", error)),
+            }
         }
+    }
+}
+
+/// Returns whether another attempt may succeed.
+fn may_pass(error: &PostError) -> bool {
+    match error {
+        PostError::Status { status, .. } => *status >= 500,
+        PostError::Connection(_) | PostError::Timeout { .. } => true,
+        PostError::Id(_) | PostError::Request(_) => false,
     }
 }
 
@@ -72,23 +104,5 @@ impl CloseConnection for ApiGateway {
             Some(GONE) => Ok(Closing::Gone),
             Some(_) | None => Err(PortError::new("end the connection", error)),
         }
-    }
-}
-
-/// The SDK would repeat after 429, which doubles the load exactly when there is too much; the use case has its own,
-/// bounded way.
-#[derive(Debug)]
-struct LeaveSlowPeersToTheDomain;
-
-impl ClassifyRetry for LeaveSlowPeersToTheDomain {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        match context.response().map(|response| response.status().as_u16()) {
-            Some(TOO_MANY_REQUESTS) => RetryAction::RetryForbidden,
-            Some(_) | None => RetryAction::NoActionIndicated,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        "leave slow peers to the domain"
     }
 }

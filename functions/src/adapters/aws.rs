@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::{Builder, tls};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_types::timeout::TimeoutConfig;
 use functions_domain::{Broadcast, Presence};
 
@@ -19,17 +21,18 @@ use crate::runtime::StartError;
 /// In the same Region a connection stands within milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// One attempt of one call.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One call with its repetitions.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Makes the adapters. Their clients share one connection pool.
+/// Makes the adapters. Their clients share one connection pool, and with it the root certificates, which take longer to
+/// read than all else in a cold start.
 pub struct Aws<'a> {
     environment: &'a Environment,
     pub(super) region: String,
-    pub(super) credentials: SharedCredentialsProvider,
+    pub(super) credentials: Credentials,
     pub(super) endpoint_url: Option<String>,
-    pub(super) http: SharedHttpClient,
+    pub(super) connector: SharedHttpConnector,
 }
 
 impl<'a> Aws<'a> {
@@ -46,14 +49,20 @@ impl<'a> Aws<'a> {
             None,
             "environment",
         );
+        let connector = Connector::builder()
+            .connector_settings(
+                HttpConnectorSettings::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .build(),
+            )
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build();
         Ok(Self {
             environment,
             region: environment.require("AWS_REGION")?.to_owned(),
-            credentials: SharedCredentialsProvider::new(credentials),
+            credentials,
             endpoint_url: environment.get("AWS_ENDPOINT_URL").map(str::to_owned),
-            http: Builder::new()
-                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-                .build_https(),
+            connector: SharedHttpConnector::new(connector),
         })
     }
 
@@ -70,9 +79,13 @@ impl<'a> Aws<'a> {
     ///
     /// # Errors
     ///
-    /// When it names none.
+    /// When it names none, or something that is no endpoint.
     pub fn gateway(&self) -> Result<ApiGateway, ConfigError> {
-        Ok(ApiGateway::new(self, self.environment.require(MANAGEMENT_ENDPOINT)?))
+        let endpoint = self.environment.require(MANAGEMENT_ENDPOINT)?;
+        ApiGateway::new(self, endpoint).map_err(|error| ConfigError::Invalid {
+            name: MANAGEMENT_ENDPOINT,
+            reason: error.to_string(),
+        })
     }
 
     /// Returns the way to rooms and their members, from both.
@@ -100,9 +113,18 @@ impl<'a> Aws<'a> {
     pub fn tokens(&self) -> Result<ParameterStoreTokens, StartError> {
         let parameter = self.environment.require(TOKEN_KEY_PARAMETER)?;
         let audience = self.environment.require(TOKEN_AUDIENCE)?;
-        let client =
-            infra_sigv4::Client::new(self.credentials.clone(), self.region.clone(), self.endpoint_url.clone())?;
+        let client = infra_sigv4::Client::new(
+            SharedCredentialsProvider::new(self.credentials.clone()),
+            self.region.clone(),
+            self.endpoint_url.clone(),
+        )?;
         Ok(ParameterStoreTokens::new(client, parameter, audience))
+    }
+
+    /// Returns the connector as the SDK wants it. Its own builder would make one more per client, only to see that it can.
+    pub(super) fn http_client(&self) -> SharedHttpClient {
+        let connector = self.connector.clone();
+        http_client_fn(move |_, _| connector.clone())
     }
 
     pub(super) fn timeouts() -> TimeoutConfig {

@@ -44,7 +44,7 @@ impl DynamoDb {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(aws.region.clone()))
             .credentials_provider(aws.credentials.clone())
-            .http_client(aws.http.clone())
+            .http_client(aws.http_client())
             .timeout_config(Aws::timeouts())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX));
         config.set_endpoint_url(aws.endpoint_url.clone());

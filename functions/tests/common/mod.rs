@@ -21,7 +21,7 @@ pub(crate) type Told = (u16, String);
 pub(crate) struct Server {
     /// Its address, as a URL without a final slash.
     pub(crate) url: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<Request<String>>>>,
 }
 
 impl Server {
@@ -37,11 +37,11 @@ impl Server {
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (answer, seen) = shared.clone();
                     async move {
-                        let path = request.uri().path().to_owned();
-                        let body = request.into_body().collect().await.unwrap().to_bytes();
+                        let (parts, body) = request.into_parts();
+                        let body = body.collect().await.unwrap().to_bytes();
                         let body = String::from_utf8(body.into()).unwrap();
-                        let (status, text) = answer(&path, &body);
-                        seen.lock().unwrap().push((path, body));
+                        let (status, text) = answer(parts.uri.path(), &body);
+                        seen.lock().unwrap().push(Request::from_parts(parts, body));
                         let response = Response::builder().status(status).body(Full::new(Bytes::from(text)));
                         Ok::<_, Infallible>(response.unwrap())
                     }
@@ -54,8 +54,14 @@ impl Server {
         Self { url, seen }
     }
 
-    /// Returns what was asked so far.
+    /// Returns path and body of what was asked so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
+        let path_and_body = |request: &Request<String>| (request.uri().path().to_owned(), request.body().clone());
+        self.requests().iter().map(path_and_body).collect()
+    }
+
+    /// Returns all that was asked so far.
+    pub(crate) fn requests(&self) -> Vec<Request<String>> {
         self.seen.lock().unwrap().clone()
     }
 }

@@ -48,7 +48,7 @@ impl Census {
             return false;
         }
         let (listed, name) = match target.kind {
-            Kind::Function | Kind::Permission => (&self.functions, "FunctionName"),
+            Kind::Function | Kind::Alias | Kind::Permission => (&self.functions, "FunctionName"),
             Kind::Role | Kind::RolePolicy => (&self.roles, "RoleName"),
             Kind::Table
             | Kind::Parameter

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::future::{try_join, try_join_all, try_join5};
+use futures_util::future::{try_join_all, try_join3, try_join5};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
 use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
 use crate::census::Census;
 use crate::error::refused;
 use crate::shape::text;
-use crate::{Session, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
+use crate::{Session, alias, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
 
 /// AWS, or what listens at its endpoint override.
 #[derive(Debug)]
@@ -50,7 +50,6 @@ impl AwsCloud {
             Kind::Table => dynamodb::observe(session, target).await,
             Kind::Role => iam::observe_role(session, target).await,
             Kind::RolePolicy => iam::observe_policy(session, target).await,
-            Kind::Function => function::observe(session, target).await,
             Kind::Parameter => ssm::observe(session, target).await,
             Kind::Api
             | Kind::Authorizer
@@ -59,6 +58,8 @@ impl AwsCloud {
             | Kind::Route
             | Kind::RouteResponse
             | Kind::Stage
+            | Kind::Function
+            | Kind::Alias
             | Kind::Permission
             | Kind::LogGroup => Err(misdirected(target.kind)),
         }?;
@@ -70,8 +71,10 @@ impl AwsCloud {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Single,
+    Roles,
     Apis,
     InApi,
+    Functions,
     LogGroups,
     Permissions,
 }
@@ -79,7 +82,9 @@ enum Reading {
 impl Reading {
     const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Table | Kind::Role | Kind::RolePolicy | Kind::Function | Kind::Parameter => Self::Single,
+            Kind::Table | Kind::Parameter => Self::Single,
+            Kind::Role | Kind::RolePolicy => Self::Roles,
+            Kind::Function | Kind::Alias => Self::Functions,
             Kind::Api => Self::Apis,
             Kind::Authorizer
             | Kind::Deployment
@@ -103,33 +108,35 @@ impl Cloud for AwsCloud {
         let by = |reading| targets.iter().filter(move |target| Reading::of(target.kind) == reading);
         let (apis, in_apis): (Vec<_>, Vec<_>) = (by(Reading::Apis).collect(), by(Reading::InApi).collect());
         let log_groups: Vec<_> = by(Reading::LogGroups).collect();
-        let listed = |kind| matches!(kind, Kind::Function | Kind::Role | Kind::RolePolicy);
-        let direct = by(Reading::Single).filter(|target| !listed(target.kind));
-        let direct = try_join_all(direct.map(|target| self.observe_single(target)));
+        let singles = try_join_all(by(Reading::Single).map(|target| self.observe_single(target)));
         let after_census = async {
             let census = Census::take(session, targets).await;
             let may_exist = |target: &&Target| !census.rules_out(target);
+            let functions: Vec<_> = by(Reading::Functions).filter(may_exist).collect();
             let permissions: Vec<_> = by(Reading::Permissions).filter(may_exist).collect();
-            let singles = by(Reading::Single)
-                .filter(|target| listed(target.kind))
-                .filter(may_exist);
-            let singles = try_join_all(singles.map(|target| self.observe_single(target)));
-            try_join(singles, permission::observe(session, &permissions)).await
+            let roles = by(Reading::Roles).filter(may_exist);
+            try_join3(
+                try_join_all(roles.map(|target| self.observe_single(target))),
+                function::observe(session, &functions),
+                permission::observe(session, &permissions),
+            )
+            .await
         };
-        let (direct, (singles, permissions), apis, in_apis, log_groups) = try_join5(
-            direct,
+        let (singles, (roles, functions, permissions), apis, in_apis, log_groups) = try_join5(
+            singles,
             after_census,
             apigatewayv2::observe_apis(session, &apis),
             apigatewayv2::observe_children(session, &in_apis),
             logs::observe(session, &log_groups),
         )
         .await?;
-        Ok(direct
+        Ok(singles
             .into_iter()
-            .chain(singles)
+            .chain(roles)
             .flatten()
             .chain(apis)
             .chain(in_apis)
+            .chain(functions)
             .chain(log_groups)
             .chain(permissions)
             .collect())
@@ -142,6 +149,7 @@ impl Cloud for AwsCloud {
             Kind::Role => iam::reconcile_role(session, desired, live).await,
             Kind::RolePolicy => iam::reconcile_policy(session, desired, live).await,
             Kind::Function => function::reconcile(session, desired, live).await,
+            Kind::Alias => alias::reconcile(session, desired, live).await,
             Kind::Permission => permission::reconcile(session, desired, live).await,
             Kind::LogGroup => logs::reconcile(session, desired, live).await,
             Kind::Parameter => ssm::reconcile(session, desired, live).await,
@@ -173,6 +181,7 @@ impl Cloud for AwsCloud {
                 None => Ok(()),
             },
             Kind::Function => function::delete(session, id).await,
+            Kind::Alias => alias::delete(session, id).await,
             Kind::Permission => match parent("FunctionName") {
                 Some(function) => permission::delete(session, function, id).await,
                 None => Ok(()),

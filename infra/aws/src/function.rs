@@ -3,7 +3,13 @@
 //! Lambda changes one thing at a time: while an update is in progress, further ones are refused (Lambda Developer Guide,
 //! "Lambda function states"). So every change waits until the function has settled. It is asked for with `GetFunction`,
 //! which has a quota of 100 calls a second; `GetFunctionConfiguration` shares 15 a second with everything else.
+//!
+//! A function that is declared with `Publish` has every change published as a version. The attribute `Version` is the one
+//! that equals `$LATEST`; where there is none, the live function lacks `Publish`, and reconciling it publishes. Publishing
+//! is safe to repeat: Lambda answers with the last version as long as code and settings are the same (Lambda API
+//! Reference, `PublishVersion`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
@@ -12,11 +18,14 @@ use aws_sdk_lambda::types::{
     ApplicationLogLevel, Architecture, Environment, FunctionCode, FunctionConfiguration, LastUpdateStatus, LogFormat,
     LoggingConfig, PackageType, Runtime, State, SystemLogLevel,
 };
-use infra_engine::{Class, CloudError, Desired, Live, Ownership, Target};
+use futures_util::future::try_join_all;
+use infra_cdk::{Kind, LogicalId};
+use infra_engine::{Class, CloudError, Desired, Live, Ownership, Properties, Target};
 use serde_json::{Map, Value as Json, json};
 use tokio::time::{Instant, sleep};
 
 use crate::Session;
+use crate::alias;
 use crate::error::{found, gone, is_already_there, refused};
 use crate::iam::ours;
 use crate::session::UPLOAD_TIMEOUT;
@@ -43,54 +52,143 @@ const CONFIGURATION: [&str; 7] = [
     "Environment",
 ];
 
-/// Reads a function; `GetFunction` brings its tags.
-pub(crate) async fn observe(session: &Session, target: &Target) -> Result<Option<Live>, CloudError> {
-    let Some(name) = target
-        .physical_id
-        .as_deref()
-        .or_else(|| text(&target.properties, "FunctionName"))
-    else {
-        return Ok(None);
-    };
-    let Some((configuration, tags)) = get(session, name).await? else {
-        return Ok(None);
-    };
-    let mut shape = shape(&configuration);
+/// What `GetFunction` answered about a function or an alias; `None` where it does not exist.
+type Answer = Option<(FunctionConfiguration, Option<Tags>)>;
+
+/// Reads functions and aliases in one parallel round. A function whose alias names something else than `$LATEST` costs one
+/// call more, which looks for the version that does not.
+pub(crate) async fn observe(session: &Session, targets: &[&Target]) -> Result<Vec<(LogicalId, Live)>, CloudError> {
+    let answers = targets.iter().map(async |target| -> Result<(_, Answer), CloudError> {
+        let qualifier = match target.kind {
+            Kind::Alias => text(&target.properties, "Name"),
+            _ => None,
+        };
+        match name_of(target) {
+            Some(name) => Ok((*target, get(session, name, qualifier).await?)),
+            None => Ok((*target, None)),
+        }
+    });
+    let answers = try_join_all(answers).await?;
+    let read = answers.iter().map(async |(target, answer)| {
+        let Some((configuration, tags)) = answer else {
+            return Ok(None);
+        };
+        if target.kind == Kind::Alias {
+            return Ok(alias::live(target, configuration));
+        }
+        let aliased = answers
+            .iter()
+            .filter(|(other, _)| other.kind == Kind::Alias && name_of(other) == name_of(target))
+            .find_map(|(_, answer)| answer.as_ref());
+        let version = match publishes(&target.properties) {
+            true => published(session, configuration, aliased.map(|(aliased, _)| aliased)).await?,
+            false => None,
+        };
+        Ok(Some(live(session, target, configuration, tags.as_ref(), version)))
+    });
+    let read: Vec<Option<Live>> = try_join_all(read).await?;
+    let found = targets.iter().zip(read);
+    Ok(found
+        .filter_map(|(target, live)| Some((target.id.clone(), live?)))
+        .collect())
+}
+
+fn name_of(target: &Target) -> Option<&str> {
+    text(&target.properties, "FunctionName").or(target.physical_id.as_deref())
+}
+
+fn live(
+    session: &Session,
+    target: &Target,
+    configuration: &FunctionConfiguration,
+    tags: Option<&Tags>,
+    version: Option<String>,
+) -> Live {
+    let mut shape = shape(configuration);
     // Tags are missing from the answer when the caller may not list them.
-    shape.set_tags(tags.as_ref(), target);
-    Ok(Some(Live {
-        physical_id: name.to_owned(),
-        attributes: session.computed_attributes(target.kind, &shape.0),
+    shape.set_tags(tags, target);
+    shape.set("Publish", version.as_ref().map(|_| true));
+    Live {
+        physical_id: name_of(target).unwrap_or_default().to_owned(),
+        attributes: attributes(session, target.kind, &shape.0, version),
         properties: shape.0,
         ownership: match target.physical_id {
             Some(_) => Ownership::Ours,
-            None => ownership(&tags.unwrap_or_default(), &target.stack, &target.id),
+            None => ownership(&tags.cloned().unwrap_or_default(), &target.stack, &target.id),
         },
-    }))
+    }
 }
 
-/// Creates a function and waits until it is active, or brings code, configuration and tags up to date.
+/// Returns the version that equals `$LATEST`: `aliased`, if that does, or the newest.
+async fn published(
+    session: &Session,
+    latest: &FunctionConfiguration,
+    aliased: Option<&FunctionConfiguration>,
+) -> Result<Option<String>, CloudError> {
+    let wanted = shape(latest).0;
+    let equal = |version: &&FunctionConfiguration| {
+        version.version().and_then(alias::number).is_some() && shape(version).0 == wanted
+    };
+    if let Some(aliased) = aliased.filter(equal) {
+        return Ok(aliased.version().map(str::to_owned));
+    }
+    let versions = alias::versions(session, latest.function_name().unwrap_or_default()).await?;
+    let newest = versions
+        .iter()
+        .filter(equal)
+        .max_by_key(|version| version.version().and_then(alias::number));
+    Ok(newest.and_then(|version| version.version()).map(str::to_owned))
+}
+
+/// Returns whether every change of a function is published as a version.
+fn publishes(properties: &Properties) -> bool {
+    properties.get("Publish") == Some(&Json::Bool(true))
+}
+
+fn attributes(
+    session: &Session,
+    kind: Kind,
+    properties: &Properties,
+    version: Option<String>,
+) -> BTreeMap<String, String> {
+    let mut attributes = session.computed_attributes(kind, properties);
+    attributes.extend(version.map(|version| ("Version".to_owned(), version)));
+    attributes
+}
+
+/// Creates a function and waits until it is active, or brings code, configuration, version and tags up to date.
 pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
     let name = required(desired, "FunctionName")?;
-    let attributes = session.computed_attributes(desired.kind, &desired.properties);
+    let done = |version| {
+        let attributes = attributes(session, desired.kind, &desired.properties, version);
+        as_desired(desired, name, attributes)
+    };
     let adopted;
     let live = match live {
         Some(live) => live,
         None => match create(session, desired).await {
-            Ok(()) => return Ok(as_desired(desired, name, attributes)),
+            Ok(version) => return Ok(done(version)),
             Err(error) if is_already_there(&error) => {
-                adopted = ours(error, observe(session, &unrecorded(desired)).await?)?;
+                let target = unrecorded(desired);
+                let found = observe(session, &[&target]).await?.pop();
+                adopted = ours(error, found.map(|(_, live)| live))?;
                 &adopted
             }
             Err(error) => return Err(error),
         },
     };
-    // An architecture is only right together with code that was built for it, so both travel in one call.
-    if differs(desired, live, "Code") || differs(desired, live, "Architectures") {
-        update_code(session, desired).await?;
-    }
-    if CONFIGURATION.iter().any(|property| differs(desired, live, property)) {
+    let mut version = live.attributes.get("Version").cloned();
+    let publishes = publishes(&desired.properties);
+    let reconfigures = CONFIGURATION.iter().any(|property| differs(desired, live, property));
+    if reconfigures {
         update_configuration(session, desired).await?;
+    }
+    // The code comes last, so that both are published by the same call. An architecture is only right together with code
+    // that was built for it, so these travel in one call too.
+    if differs(desired, live, "Code") || differs(desired, live, "Architectures") {
+        version = update_code(session, desired).await?;
+    } else if publishes && (reconfigures || differs(desired, live, "Publish")) {
+        version = Some(publish(session, desired).await?);
     }
     if let Some(tags) = changed_tags(desired, live) {
         let call = session
@@ -100,7 +198,7 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
             .set_tags(Some(tags.into_iter().collect()));
         session.sdk(Service::Lambda, "lambda:TagResource", call.send()).await?;
     }
-    Ok(as_desired(desired, name, attributes))
+    Ok(done(version.filter(|_| publishes)))
 }
 
 /// Deletes a function with all its versions, permissions and aliases.
@@ -109,7 +207,8 @@ pub(crate) async fn delete(session: &Session, name: &str) -> Result<(), CloudErr
     gone(session.sdk(Service::Lambda, "lambda:DeleteFunction", call.send()).await)
 }
 
-async fn create(session: &Session, desired: &Desired) -> Result<(), CloudError> {
+/// Creates a function; returns the version that was published with it, if any.
+async fn create(session: &Session, desired: &Desired) -> Result<Option<String>, CloudError> {
     let name = required(desired, "FunctionName")?;
     let code = FunctionCode::builder().zip_file(zip_file(desired)?).build();
     let call = session
@@ -118,6 +217,7 @@ async fn create(session: &Session, desired: &Desired) -> Result<(), CloudError> 
         .function_name(name)
         .role(required(desired, "Role")?)
         .code(code)
+        .publish(publishes(&desired.properties))
         .package_type(PackageType::Zip)
         .set_runtime(text(&desired.properties, "Runtime").map(Runtime::from))
         .set_handler(text(&desired.properties, "Handler").map(str::to_owned))
@@ -132,29 +232,55 @@ async fn create(session: &Session, desired: &Desired) -> Result<(), CloudError> 
     let answer = session
         .sdk(Service::Lambda, "lambda:CreateFunction", call.send())
         .await?;
-    match answer.state() {
-        Some(State::Active) => Ok(()),
-        _ => settled(session, name).await,
+    let version = number_of(answer.version());
+    if answer.state() != Some(&State::Active) {
+        settled(session, name, version.as_deref()).await?;
     }
+    Ok(version)
 }
 
-async fn update_code(session: &Session, desired: &Desired) -> Result<(), CloudError> {
+/// Replaces the code; returns the version that was published with it, if any.
+async fn update_code(session: &Session, desired: &Desired) -> Result<Option<String>, CloudError> {
     let name = required(desired, "FunctionName")?;
     let call = session
         .lambda()
         .update_function_code()
         .function_name(name)
         .zip_file(zip_file(desired)?)
+        .publish(publishes(&desired.properties))
         .set_architectures(architectures(desired))
         .customize()
         .config_override(aws_sdk_lambda::config::Config::builder().timeout_config(upload_timeouts()));
     let answer = session
         .sdk(Service::Lambda, "lambda:UpdateFunctionCode", call.send())
         .await?;
-    match answer.last_update_status() {
-        Some(LastUpdateStatus::Successful) => Ok(()),
-        _ => settled(session, name).await,
+    let version = number_of(answer.version());
+    if !is_settled(answer.state(), answer.last_update_status()) {
+        settled(session, name, version.as_deref()).await?;
     }
+    Ok(version)
+}
+
+/// Publishes `$LATEST`, provided that it has the desired code; returns the version.
+async fn publish(session: &Session, desired: &Desired) -> Result<String, CloudError> {
+    let name = required(desired, "FunctionName")?;
+    let code = desired.properties.get("Code").and_then(|code| code.get("Sha256"));
+    let call = session
+        .lambda()
+        .publish_version()
+        .function_name(name)
+        .set_code_sha256(code.and_then(Json::as_str).map(str::to_owned));
+    let answer = session
+        .sdk(Service::Lambda, "lambda:PublishVersion", call.send())
+        .await?;
+    let Some(version) = number_of(answer.version()) else {
+        let message = format!("the version of {name} has no number");
+        return Err(refused("lambda:PublishVersion", Class::Permanent, message));
+    };
+    if !is_settled(answer.state(), answer.last_update_status()) {
+        settled(session, name, Some(&version)).await?;
+    }
+    Ok(version)
 }
 
 async fn update_configuration(session: &Session, desired: &Desired) -> Result<(), CloudError> {
@@ -182,12 +308,22 @@ async fn update_configuration(session: &Session, desired: &Desired) -> Result<()
         .await?;
     match answer.last_update_status() {
         Some(LastUpdateStatus::Successful) => Ok(()),
-        _ => settled(session, name).await,
+        _ => settled(session, name, None).await,
     }
 }
 
-/// Waits until a function is active and its last update has ended.
-async fn settled(session: &Session, name: &str) -> Result<(), CloudError> {
+fn number_of(version: Option<&str>) -> Option<String> {
+    version
+        .filter(|version| alias::number(version).is_some())
+        .map(str::to_owned)
+}
+
+fn is_settled(state: Option<&State>, last_update: Option<&LastUpdateStatus>) -> bool {
+    state == Some(&State::Active) && last_update == Some(&LastUpdateStatus::Successful)
+}
+
+/// Waits until a function, or one of its versions, is active and its last update has ended.
+async fn settled(session: &Session, name: &str, version: Option<&str>) -> Result<(), CloudError> {
     let failed = |reason: Option<&str>| {
         let reason = reason.unwrap_or("Lambda gives no reason");
         refused(
@@ -202,7 +338,7 @@ async fn settled(session: &Session, name: &str) -> Result<(), CloudError> {
         sleep(pause).await;
         pause = (pause * 3 / 2).min(POLL_LAST);
         // A function that was made a moment ago may not be visible everywhere.
-        let Some((function, _)) = get(session, name).await? else {
+        let Some((function, _)) = get(session, name, version).await? else {
             continue;
         };
         match (function.state(), function.last_update_status()) {
@@ -216,8 +352,12 @@ async fn settled(session: &Session, name: &str) -> Result<(), CloudError> {
     Err(refused("lambda:GetFunction", Class::Busy, message))
 }
 
-async fn get(session: &Session, name: &str) -> Result<Option<(FunctionConfiguration, Option<Tags>)>, CloudError> {
-    let call = session.lambda().get_function().function_name(name);
+async fn get(session: &Session, name: &str, qualifier: Option<&str>) -> Result<Answer, CloudError> {
+    let call = session
+        .lambda()
+        .get_function()
+        .function_name(name)
+        .set_qualifier(qualifier.map(str::to_owned));
     let answer = session
         .sdk(Service::LambdaGetFunction, "lambda:GetFunction", call.send())
         .await;

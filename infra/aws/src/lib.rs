@@ -6,6 +6,7 @@
 //!
 //! Read next: [`AwsCloud`], then the module of a service.
 
+mod alias;
 mod apigatewayv2;
 mod census;
 mod cloud;

@@ -1,7 +1,7 @@
 //! Statements of functions' resource policies: who may invoke them.
 //!
-//! A statement's id is the logical id of its resource, so it is found without a record. One `GetPolicy` per function
-//! reads all of its statements.
+//! A statement's id is the logical id of its resource, so it is found without a record. A function and each of its aliases
+//! have policies of their own; `FunctionName` is `NAME` or `NAME:ALIAS`. One `GetPolicy` for each reads all statements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,10 +81,12 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
 
 /// Removes a statement.
 pub(crate) async fn delete(session: &Session, function: &str, statement_id: &str) -> Result<(), CloudError> {
+    let (name, alias) = qualified(function);
     let call = session
         .lambda()
         .remove_permission()
-        .function_name(function)
+        .function_name(name)
+        .set_qualifier(alias)
         .statement_id(statement_id);
     gone(
         session
@@ -94,10 +96,12 @@ pub(crate) async fn delete(session: &Session, function: &str, statement_id: &str
 }
 
 async fn add(session: &Session, desired: &Desired) -> Result<(), CloudError> {
+    let (name, alias) = qualified(required(desired, "FunctionName")?);
     let call = session
         .lambda()
         .add_permission()
-        .function_name(required(desired, "FunctionName")?)
+        .function_name(name)
+        .set_qualifier(alias)
         .statement_id(desired.id.as_str())
         .action(required(desired, "Action")?)
         .principal(required(desired, "Principal")?)
@@ -109,9 +113,18 @@ async fn add(session: &Session, desired: &Desired) -> Result<(), CloudError> {
         .map(|_| ())
 }
 
+/// Splits `NAME:ALIAS`.
+fn qualified(function: &str) -> (&str, Option<String>) {
+    match function.split_once(':') {
+        Some((name, alias)) => (name, Some(alias.to_owned())),
+        None => (function, None),
+    }
+}
+
 /// Returns the statements of a function's policy; none where there is no policy or no function.
 async fn policy(session: &Session, function: &str) -> Result<Vec<Json>, CloudError> {
-    let call = session.lambda().get_policy().function_name(function);
+    let (name, alias) = qualified(function);
+    let call = session.lambda().get_policy().function_name(name).set_qualifier(alias);
     let answer = session
         .sdk(Service::LambdaGetPolicy, "lambda:GetPolicy", call.send())
         .await;
@@ -172,15 +185,15 @@ mod tests {
         let statement = json!({
             "Sid": "ChatConnectPermission", "Effect": "Allow",
             "Principal": {"Service": "apigateway.amazonaws.com"}, "Action": "lambda:InvokeFunction",
-            "Resource": "arn:aws:lambda:eu-central-1:123456789012:function:f",
+            "Resource": "arn:aws:lambda:eu-central-1:123456789012:function:f:live",
             "Condition": {"StringEquals": {"AWS:SourceAccount": "123456789012"},
                 "ArnLike": {"AWS:SourceArn": "arn:aws:execute-api:eu-central-1:123456789012:abc/dev/$connect"}},
         });
         let expected = json!({
-            "FunctionName": "f", "Action": "lambda:InvokeFunction", "Principal": "apigateway.amazonaws.com",
+            "FunctionName": "f:live", "Action": "lambda:InvokeFunction", "Principal": "apigateway.amazonaws.com",
             "SourceAccount": "123456789012",
             "SourceArn": "arn:aws:execute-api:eu-central-1:123456789012:abc/dev/$connect",
         });
-        assert_eq!(Json::Object(shape("f", &statement).0), expected);
+        assert_eq!(Json::Object(shape("f:live", &statement).0), expected);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use crate::iam::Statement;
+use crate::lambda::{ALIAS, Callee};
 use crate::stack::{Draft, DraftStack};
 use crate::{Function, Kind, LogicalId, Resource, Value};
 
@@ -23,14 +24,14 @@ pub struct WebSocketApi {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Api {
     name: String,
-    authorizer: Option<LogicalId>,
+    /// Name of the authorizer's function.
+    authorizer: Option<String>,
     routes: BTreeMap<String, Route>,
 }
 
 #[derive(Clone, Debug)]
 struct Route {
-    function: LogicalId,
-    function_name: String,
+    function: String,
     replies: bool,
 }
 
@@ -59,7 +60,7 @@ impl WebSocketApi {
     /// header, the query or a subprotocol.
     #[must_use]
     pub fn authorizer(self, function: &Function) -> Self {
-        self.change(|api| api.authorizer = Some(function.id()));
+        self.change(|api| api.authorizer = Some(function.name().to_owned()));
         self
     }
 
@@ -122,8 +123,7 @@ impl WebSocketApi {
 
     fn add_route(self, key: &str, function: &Function, replies: bool) -> Self {
         let route = Route {
-            function: function.id(),
-            function_name: function.name().to_owned(),
+            function: function.name().to_owned(),
             replies,
         };
         let id = LogicalId::from_words(&[&self.name, key, "route"]);
@@ -173,19 +173,19 @@ impl Api {
         api: &LogicalId,
         snapshot: &mut BTreeSet<LogicalId>,
     ) -> Option<LogicalId> {
-        let function = self.authorizer.as_ref()?;
+        let callee = Callee::of(self.authorizer.as_ref()?, draft);
         let id = LogicalId::from_words(&[&self.name, "authorizer"]);
         let resource = Resource::new(Kind::Authorizer)
             .with("ApiId", attribute(api, "ApiId"))
             .with("Name", "authorizer")
             .with("AuthorizerType", "REQUEST")
-            .with("AuthorizerUri", invocation_uri(function))
+            .with("AuthorizerUri", invocation_uri(&callee))
             .inside(api.clone());
         draft.add(id.clone(), resource);
         let source = vec!["/authorizers/".into(), attribute(&id, "AuthorizerId")];
         draft.add(
-            LogicalId::from_words(&[&self.name, "authorizer", "permission"]),
-            permission(function, execute_api_arn(api, source)),
+            self.permission_id("authorizer", &callee),
+            permission(&callee, execute_api_arn(api, source)),
         );
         snapshot.insert(id.clone());
         Some(id)
@@ -201,13 +201,14 @@ impl Api {
         snapshot: &mut BTreeSet<LogicalId>,
     ) {
         // One integration per function, shared by all routes that call it.
-        let integration = LogicalId::from_words(&[&self.name, &route.function_name, "integration"]);
+        let callee = Callee::of(&route.function, draft);
+        let integration = LogicalId::from_words(&[&self.name, &route.function, "integration"]);
         if snapshot.insert(integration.clone()) {
             let resource = Resource::new(Kind::Integration)
                 .with("ApiId", attribute(api, "ApiId"))
                 .with("IntegrationType", "AWS_PROXY")
                 .with("IntegrationMethod", "POST")
-                .with("IntegrationUri", invocation_uri(&route.function))
+                .with("IntegrationUri", invocation_uri(&callee))
                 .with("TimeoutInMillis", INTEGRATION_TIMEOUT_MS)
                 .inside(api.clone());
             draft.add(integration.clone(), resource);
@@ -243,9 +244,18 @@ impl Api {
 
         let source = vec!["/".into(), draft.id.stage.as_str().into(), "/".into(), key.into()];
         draft.add(
-            LogicalId::from_words(&[&self.name, key, "permission"]),
-            permission(&route.function, execute_api_arn(api, source)),
+            self.permission_id(key, &callee),
+            permission(&callee, execute_api_arn(api, source)),
         );
+    }
+
+    /// Returns the id of a permission. Those of aliases have ids of their own: when a function is given an alias, or loses
+    /// it, the permission that live routes still need is not replaced, but leaves the stack last.
+    fn permission_id(&self, caller: &str, callee: &Callee) -> LogicalId {
+        match callee.is_alias {
+            true => LogicalId::from_words(&[&self.name, caller, ALIAS, "permission"]),
+            false => LogicalId::from_words(&[&self.name, caller, "permission"]),
+        }
     }
 
     fn add_deployment_and_stage(&self, draft: &mut DraftStack, api: &LogicalId, snapshot: BTreeSet<LogicalId>) {
@@ -299,27 +309,28 @@ fn execute_api_arn(api: &LogicalId, rest: Vec<Value>) -> Value {
 }
 
 /// Returns the URI by which API Gateway calls a function (API Gateway Developer Guide, `IntegrationUri`).
-fn invocation_uri(function: &LogicalId) -> Value {
+fn invocation_uri(callee: &Callee) -> Value {
     Value::Join(vec![
         "arn:".into(),
         Value::Partition,
         ":apigateway:".into(),
         Value::Region,
         ":lambda:path/2015-03-31/functions/".into(),
-        attribute(function, "Arn"),
+        callee.arn.clone(),
         "/invocations".into(),
     ])
 }
 
-/// Returns the statement of a function's resource policy that lets API Gateway call it from `source_arn` only.
-fn permission(function: &LogicalId, source_arn: Value) -> Resource {
+/// Returns the statement that lets API Gateway call a function from `source_arn` only. A function and each of its aliases
+/// have resource policies of their own.
+fn permission(callee: &Callee, source_arn: Value) -> Resource {
     Resource::new(Kind::Permission)
-        .with("FunctionName", attribute(function, "FunctionName"))
+        .with("FunctionName", callee.name.clone())
         .with("Action", "lambda:InvokeFunction")
         .with("Principal", "apigateway.amazonaws.com")
         .with("SourceAccount", Value::AccountId)
         .with("SourceArn", source_arn)
-        .inside(function.clone())
+        .inside(callee.container.clone())
 }
 
 /// Returns a digest of declarations, 16 hexadecimal digits: it changes if and only if one of them does.

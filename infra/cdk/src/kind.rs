@@ -27,6 +27,8 @@ pub enum Kind {
     RolePolicy,
     /// `AWS::Lambda::Function`
     Function,
+    /// `AWS::Lambda::Alias`: a name for one of a function's published versions.
+    Alias,
     /// `AWS::Lambda::Permission`
     Permission,
     /// `AWS::Logs::LogGroup`
@@ -51,6 +53,7 @@ impl Kind {
             Self::Role => "AWS::IAM::Role",
             Self::RolePolicy => "AWS::IAM::RolePolicy",
             Self::Function => "AWS::Lambda::Function",
+            Self::Alias => "AWS::Lambda::Alias",
             Self::Permission => "AWS::Lambda::Permission",
             Self::LogGroup => "AWS::Logs::LogGroup",
             Self::Parameter => "AWS::SSM::Parameter",
@@ -75,13 +78,14 @@ impl Kind {
             | Self::RouteResponse
             | Self::Stage
             | Self::RolePolicy
+            | Self::Alias
             | Self::Permission => None,
         }
     }
 
     /// Returns the properties whose change needs a new resource: `createOnlyProperties` of the CloudFormation schemas.
     ///
-    /// `Trigger` of a deployment is ours: the digest of everything that the deployment takes a snapshot of.
+    /// `Trigger` of a deployment is ours, see [`Kind::is_own_property`].
     #[must_use]
     pub const fn create_only_properties(self) -> &'static [&'static str] {
         match self {
@@ -94,6 +98,7 @@ impl Kind {
             Self::Role => &["RoleName", "Path"],
             Self::RolePolicy => &["RoleName", "PolicyName"],
             Self::Function => &["FunctionName", "PackageType"],
+            Self::Alias => &["FunctionName", "Name"],
             Self::Permission => &["FunctionName", "Action", "Principal", "SourceArn", "SourceAccount"],
             Self::LogGroup => &["LogGroupName"],
             Self::Parameter => &["Name", "Type"],
@@ -113,6 +118,7 @@ impl Kind {
             | Self::Role
             | Self::RolePolicy
             | Self::Function
+            | Self::Alias
             | Self::Permission
             | Self::LogGroup
             | Self::Parameter => false,
@@ -148,10 +154,63 @@ impl Kind {
             Self::Stage => &["StageName"],
             Self::Table => &["TableName", "Arn"],
             Self::Role => &["RoleName", "Arn"],
-            Self::Function => &["FunctionName", "Arn"],
+            // `Version` is the last published one; only functions that publish versions have it.
+            Self::Function => &["FunctionName", "Arn", "Version"],
             Self::LogGroup => &["LogGroupName", "Arn"],
             Self::Parameter => &["Name", "Arn"],
-            Self::RouteResponse | Self::RolePolicy | Self::Permission => &[],
+            Self::RouteResponse | Self::RolePolicy | Self::Alias | Self::Permission => &[],
         }
+    }
+
+    /// Returns the attributes that AWS assigns anew whenever the resource is updated in place: until then, nobody knows
+    /// them.
+    #[must_use]
+    pub const fn attributes_of_update(self) -> &'static [&'static str] {
+        match self {
+            Self::Function => &["Version"],
+            Self::Api
+            | Self::Authorizer
+            | Self::Deployment
+            | Self::Integration
+            | Self::Route
+            | Self::RouteResponse
+            | Self::Stage
+            | Self::Table
+            | Self::Role
+            | Self::RolePolicy
+            | Self::Alias
+            | Self::Permission
+            | Self::LogGroup
+            | Self::Parameter => &[],
+        }
+    }
+
+    /// Returns whether the code of a function may need such a resource as soon as it is called, its own version included.
+    /// Callers are sent to new code only when all of these are done.
+    #[must_use]
+    pub const fn is_needed_by_code(self) -> bool {
+        match self {
+            Self::Table | Self::Role | Self::RolePolicy | Self::Function | Self::LogGroup | Self::Parameter => true,
+            Self::Api
+            | Self::Authorizer
+            | Self::Deployment
+            | Self::Integration
+            | Self::Route
+            | Self::RouteResponse
+            | Self::Stage
+            | Self::Alias
+            | Self::Permission => false,
+        }
+    }
+
+    /// Returns whether a property is ours, not CloudFormation's: `Trigger` of a deployment, the digest of everything that
+    /// the deployment takes a snapshot of; and `Publish` of a function, whose changes are published as versions
+    /// (`Publish` of Lambda's `CreateFunction` and `UpdateFunctionCode`).
+    #[must_use]
+    pub fn is_own_property(self, name: &str) -> bool {
+        matches!(
+            (self, name),
+            (Self::Deployment, "Trigger") | (Self::Function, "Publish")
+        )
     }
 }

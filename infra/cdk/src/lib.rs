@@ -26,7 +26,7 @@ pub use graph::{Graph, Mistake, Mistakes};
 pub use iam::Statement;
 pub use id::{LogicalId, LogicalIdError, StackId, physical_name};
 pub use kind::Kind;
-pub use lambda::Function;
+pub use lambda::{ALIAS, Function};
 pub use resource::{RemovalPolicy, Resource};
 pub use secret::Secret;
 pub use stack::Stack;

@@ -1,9 +1,10 @@
 //! Prints a graph as a CloudFormation template. Pure: the same graph and packages give the same bytes.
 //!
 //! The template describes what the direct engine makes, so that either can be read, checked or deployed in place of the
-//! other. Two things differ. A `SecureString` parameter cannot be made by CloudFormation: it is named under `Metadata`,
-//! and what refers to it is written out. And a deployment of an API has the digest of its snapshot in its logical id:
-//! CloudFormation makes a new one only under a new id.
+//! other. Three things differ. A `SecureString` parameter cannot be made by CloudFormation: it is named under `Metadata`,
+//! and what refers to it is written out. A deployment of an API has the digest of its snapshot in its logical id:
+//! CloudFormation makes a new one only under a new id. And so have the versions of functions, which are no resources of
+//! the graph: the direct engine publishes them together with what they are versions of.
 //!
 //! Read next: [`render`] for how references become `Ref`, `Fn::GetAtt` and `Fn::Sub`.
 
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
 
 use self::render::Renderer;
 use crate::{Graph, Kind, LogicalId, RemovalPolicy, Resource, Value};
@@ -157,9 +159,16 @@ pub fn asset_key(app: &str, digest: &str) -> String {
 /// # Errors
 /// What CloudFormation could not take. Sizes are checked by [`Delivery::of`], since they depend on the format.
 pub fn synth(graph: &Graph, digests: &BTreeMap<String, String>) -> Result<Template, SynthError> {
-    let renderer = Renderer::new(graph, digests);
+    let mut renderer = Renderer::new(graph, digests);
+    for (id, function) in graph.resources().iter().filter(|(_, resource)| publishes(resource)) {
+        let entry = template_resource(graph, &renderer, id, function)?;
+        renderer.set_version(id, &digest(&entry.properties));
+    }
     let mut resources = BTreeMap::new();
     let mut parameters = BTreeMap::new();
+    for (function, name) in renderer.versions() {
+        resources.insert(name.to_owned(), version(graph, &renderer, function));
+    }
     for (id, resource) in graph
         .resources()
         .iter()
@@ -220,6 +229,7 @@ const fn is_in_template(resource: &Resource) -> bool {
         | Kind::Role
         | Kind::RolePolicy
         | Kind::Function
+        | Kind::Alias
         | Kind::Permission
         | Kind::LogGroup => true,
     }
@@ -235,8 +245,8 @@ fn template_resource(
     let mut properties = BTreeMap::new();
     let mut referred = BTreeSet::new();
     for (name, value) in &resource.properties {
-        // Ours: it has become part of the logical id.
-        if resource.kind == Kind::Deployment && name == "Trigger" {
+        // It has become part of a logical id.
+        if resource.kind.is_own_property(name) {
             continue;
         }
         let rendered = match value {
@@ -272,6 +282,33 @@ fn template_resource(
     })
 }
 
+/// Returns whether every change of a function is published as a version.
+fn publishes(resource: &Resource) -> bool {
+    resource.kind == Kind::Function && resource.properties.get("Publish") == Some(&Value::Bool(true))
+}
+
+/// Returns the version of a function as the template describes it.
+fn version(graph: &Graph, renderer: &Renderer<'_>, function: &LogicalId) -> TemplateResource {
+    TemplateResource {
+        kind: "AWS::Lambda::Version",
+        depends_on: BTreeSet::new(),
+        deletion_policy: "Delete",
+        update_replace_policy: "Delete",
+        metadata: json!({ "stackwright:path": format!("{}/Version", path(graph, function)) }),
+        properties: BTreeMap::from([("FunctionName".to_owned(), json!({ "Ref": renderer.name(function) }))]),
+    }
+}
+
+/// Returns a digest of what a version of a function has, 16 hexadecimal digits. Tags are the function's alone.
+fn digest(properties: &BTreeMap<String, Json>) -> String {
+    let mut hasher = Sha256::new();
+    for (name, value) in properties.iter().filter(|(name, _)| *name != "Tags") {
+        hasher.update(format!("{name}={value};"));
+    }
+    let digest = hasher.finalize();
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Returns whether CloudFormation wants tags as `[{Key, Value}]`; API Gateway's v2 types take a map.
 const fn tags_are_a_list(kind: Kind) -> bool {
     match kind {
@@ -284,6 +321,7 @@ const fn tags_are_a_list(kind: Kind) -> bool {
         | Kind::RouteResponse
         | Kind::Stage
         | Kind::RolePolicy
+        | Kind::Alias
         | Kind::Permission => false,
     }
 }

@@ -176,6 +176,7 @@ impl Context {
             ),
             Kind::Function => ("lambda", region.as_str(), format!("function:{physical}")),
             Kind::RolePolicy
+            | Kind::Alias
             | Kind::Permission
             | Kind::Api
             | Kind::Integration

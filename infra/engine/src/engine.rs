@@ -16,6 +16,7 @@ use crate::provider::{Cloud, CloudError, Live, Ownership};
 use crate::record::{Header, Lock, Outcome, Record, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
+use crate::rollback;
 use crate::time::{SystemClock, Time};
 
 /// How often a deployment that waits for the lock asks for it.
@@ -38,11 +39,22 @@ pub struct Prepared {
     /// What was recorded, and for a removal also what was located; empty before the first deployment.
     pub record: Record,
     live: BTreeMap<LogicalId, Live>,
-    removes_all: bool,
+    goal: Goal,
     /// Whether another deployment was at work while this was read.
     is_stale: bool,
     /// The resources whose steps are kept; all without it.
     only: Option<BTreeSet<LogicalId>>,
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// All is as declared.
+    Deploy,
+    /// Nothing is left.
+    Destroy,
+    /// Callers meet the code that they met before the last deployment.
+    Rollback,
 }
 
 impl Prepared {
@@ -81,7 +93,7 @@ struct Ending<'a> {
     recorded: BTreeSet<LogicalId>,
     /// Outcomes that go with the header.
     unwritten: Vec<Outcome>,
-    removes_all: bool,
+    goal: Goal,
     is_partial: bool,
 }
 
@@ -106,6 +118,11 @@ pub enum EngineError {
     /// Resources of ours would take the names of others.
     #[error("{}", .0.iter().map(|Foreign { id, found }| format!("{id} is not this stack's: {found}")).collect::<Vec<_>>().join("\n"))]
     Foreign(Vec<Foreign>),
+    /// There is nothing that a rollback could go back to.
+    #[error(
+        "no function has an earlier version: nothing was replaced since the first deployment, or since the last rollback"
+    )]
+    NothingBefore,
 }
 
 impl<C: Cloud, S: Store> Engine<C, S> {
@@ -151,7 +168,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             plan,
             record,
             live,
-            removes_all: false,
+            goal: Goal::Deploy,
             is_stale,
             only: None,
         })
@@ -195,9 +212,37 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             plan,
             record,
             live,
-            removes_all: true,
+            goal: Goal::Destroy,
             is_stale,
             only: None,
+        })
+    }
+
+    /// Reads record and aliases, and plans to move all aliases back to the versions that they named before the last
+    /// deployment that moved any. Nothing else is read, and nothing else goes back. Changes nothing.
+    ///
+    /// # Errors
+    /// What could not be read; [`EngineError::NothingBefore`] where there is no way back.
+    pub async fn plan_rollback(&self, graph: &Graph) -> Result<Prepared, EngineError> {
+        let (record, is_stale) = self.read_record(graph).await?;
+        let targets: Vec<_> = rollback::aliases(graph)
+            .filter_map(|(id, _)| Some(observe::recorded_target(graph.stack(), id, record.resources.get(id)?)))
+            .collect();
+        let live = observe::read(&*self.cloud, &*self.time, &targets)
+            .await
+            .map_err(EngineError::Read)?;
+        let plan = rollback::plan(graph, &record, &live);
+        if plan.is_empty() && !is_stale {
+            return Err(EngineError::NothingBefore);
+        }
+        let only = Some(plan.steps.iter().map(|step| step.id.clone()).collect());
+        Ok(Prepared {
+            plan,
+            record,
+            live,
+            goal: Goal::Rollback,
+            is_stale,
+            only,
         })
     }
 
@@ -229,10 +274,18 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             plan,
             record,
             live,
-            removes_all,
+            goal,
             is_stale: _,
             only,
         } = prepared;
+        let pinned;
+        let graph = match goal {
+            Goal::Deploy | Goal::Destroy => graph,
+            Goal::Rollback => {
+                pinned = rollback::pinned(graph, &plan);
+                &pinned
+            }
+        };
         let recorder = Recorder::start(self.store.clone(), self.time.clone(), graph.stack().clone(), header);
         let results = Run {
             cloud: &self.cloud,
@@ -254,7 +307,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             plan: &plan,
             recorded: record.resources.keys().cloned().collect(),
             unwritten,
-            removes_all,
+            goal,
             is_partial: only.is_some(),
         };
         self.end(graph, header, results, ending).await
@@ -280,10 +333,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         packages: &Packages,
         record: &Record,
         live: &BTreeMap<LogicalId, Live>,
-        removes_all: bool,
+        goal: Goal,
     ) -> bool {
-        if removes_all {
-            return record.header.fence == 0;
+        match goal {
+            Goal::Deploy => {}
+            Goal::Destroy => return record.header.fence == 0,
+            Goal::Rollback => return true,
         }
         let mut known = Known::default();
         let resources_match = graph.in_order().all(|(id, resource)| {
@@ -348,10 +403,10 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 plan,
                 record,
                 live,
-                removes_all,
+                goal,
                 ..
             } = &prepared;
-            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *removes_all) {
+            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *goal) {
                 return Ok(Ready::NothingToDo(prepared.record));
             }
             let now = self.time.now();
@@ -371,6 +426,11 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 }),
                 intents: recover::intents(plan, graph, &mut known, record, self.cloud.context(), packages),
                 outputs: record.header.outputs.clone(),
+                aliased_before: match goal {
+                    Goal::Deploy => rollback::before(plan, graph, record, live),
+                    // Still needed if it is interrupted.
+                    Goal::Destroy | Goal::Rollback => record.header.aliased_before.clone(),
+                },
                 ..Header::default()
             };
             match self.store.begin(graph.stack(), record.header.fence, now, &header).await {
@@ -420,14 +480,12 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         old: &Prepared,
         overtaken: Option<StoreError>,
     ) -> Result<Prepared, EngineError> {
-        let mut new = if old.removes_all {
-            self.plan_destroy(graph).await?
-        } else {
-            self.plan_deploy(graph, packages).await?
+        let new = match (old.goal, &old.only) {
+            (Goal::Destroy, _) => self.plan_destroy(graph).await?,
+            (Goal::Rollback, _) => self.plan_rollback(graph).await?,
+            (Goal::Deploy, None) => self.plan_deploy(graph, packages).await?,
+            (Goal::Deploy, Some(only)) => self.plan_deploy(graph, packages).await?.only(only.clone()),
         };
-        if let Some(only) = &old.only {
-            new = new.only(only.clone());
-        }
         let agreed: BTreeSet<_> = old.plan.data_losses().map(|step| &step.id).collect();
         if new.plan.data_losses().all(|step| agreed.contains(&step.id)) {
             Ok(new)
@@ -449,7 +507,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             plan,
             recorded,
             unwritten,
-            removes_all,
+            goal,
             is_partial,
         } = ending;
         let Results {
@@ -461,7 +519,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             known,
         } = results;
         let complete = failed.is_empty() && skipped.is_empty();
-        if removes_all && complete {
+        if goal == Goal::Destroy && complete {
             self.store
                 .erase(graph.stack(), header.fence, &recorded)
                 .await
@@ -480,6 +538,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         if complete && !is_partial {
             header.intents.clear();
             header.outputs = self.outputs(graph, &known);
+        }
+        if complete && goal == Goal::Rollback {
+            header.aliased_before.clear();
         }
         self.store
             .write(graph.stack(), header.fence, &unwritten, Some(&header))

@@ -18,6 +18,7 @@ pub mod record;
 mod recorder;
 mod recover;
 mod retry;
+mod rollback;
 pub mod sim;
 mod time;
 

@@ -2,12 +2,14 @@
 //!
 //! - What is made waits for what it depends on (invariant 7 of ARCHITECTURE.md).
 //! - A snapshot waits for every change and every removal among its members.
+//! - What sends callers elsewhere (an alias that is moved, a stage that is given another deployment) waits for all that
+//!   they may need there, so that either all of it is new to them or nothing.
 //! - What is removed waits for those that needed it: until they are gone, or do not refer to it any more.
 //! - What leaves the stack is removed last, so that a failed deployment has taken nothing away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use infra_cdk::{Graph, LogicalId};
+use infra_cdk::{Graph, Kind, LogicalId};
 
 use crate::plan::{Action, Step, StepId};
 use crate::record::Record;
@@ -44,6 +46,7 @@ impl Order<'_> {
         if self.is_deleted_first(id) {
             before.insert(StepId::Remove(id.clone()));
         }
+        before.extend(self.before_switch(id));
         let members = self
             .record
             .resources
@@ -58,6 +61,25 @@ impl Order<'_> {
                 .map(StepId::Remove),
         );
         before
+    }
+
+    /// Returns what must be ready before the callers of something that exists are sent elsewhere.
+    fn before_switch(&self, id: &LogicalId) -> BTreeSet<StepId> {
+        let kind = |id| self.graph.resources().get(id).map(|resource| resource.kind);
+        let exists = matches!(
+            self.actions.get(&StepId::Apply(id.clone())),
+            Some(Action::Update | Action::Adopt)
+        );
+        let needs = |needed: Kind| match kind(id) {
+            Some(Kind::Alias) => needed.is_needed_by_code(),
+            Some(Kind::Stage) => needed.is_needed_by_code() || matches!(needed, Kind::Alias | Kind::Permission),
+            _ => false,
+        };
+        let steps = self.actions.keys().filter(|_| exists);
+        steps
+            .filter(|step| matches!(step, StepId::Apply(other) if kind(other).is_some_and(needs)))
+            .cloned()
+            .collect()
     }
 
     fn before_remove(&self, id: &LogicalId, action: Action) -> BTreeSet<StepId> {

@@ -320,7 +320,11 @@ impl Planner<'_> {
             self.add(id, resource.kind, Action::Replace, reason, changes, physical_id);
             return;
         }
-        self.known.learn(id, &live.attributes);
+        let mut attributes = live.attributes.clone();
+        if !changes.is_empty() {
+            attributes.retain(|name, _| !resource.kind.attributes_of_update().contains(&name.as_str()));
+        }
+        self.known.learn(id, &attributes);
         if recorded.is_none() {
             let reason = "carries this stack's mark, but is not recorded".to_owned();
             self.add(id, resource.kind, Action::Adopt, reason, changes, physical_id);

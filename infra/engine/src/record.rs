@@ -36,6 +36,10 @@ pub struct Header {
     pub intents: Vec<Intent>,
     /// Outputs of the last finished deployment.
     pub outputs: BTreeMap<String, Json>,
+    /// The versions that aliases named before the last deployment that moved any of them: where a rollback goes. Empty
+    /// after the first deployment, and after a rollback.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliased_before: BTreeMap<LogicalId, String>,
 }
 
 impl Default for Header {
@@ -46,6 +50,7 @@ impl Default for Header {
             lock: None,
             intents: Vec::new(),
             outputs: BTreeMap::new(),
+            aliased_before: BTreeMap::new(),
         }
     }
 }

@@ -66,7 +66,7 @@ async fn a_step_never_begins_before_what_it_needs_is_done() {
 }
 
 #[tokio::test]
-async fn changed_code_changes_only_its_function() {
+async fn changed_code_changes_only_its_function_and_moves_its_alias() {
     let world = World::new();
     let graph = chat(&Options::default());
     world.deploy(&graph).await;
@@ -74,7 +74,10 @@ async fn changed_code_changes_only_its_function() {
     let mut code = packages(&graph, "1");
     code.get_mut("on-connect").unwrap().sha256 = "new".to_owned();
     world.deploy_code(&graph, &code).await;
-    assert_eq!(world.take_calls(), ["update OnConnectFunction"]);
+    assert_eq!(
+        world.take_calls(),
+        ["update OnConnectFunction", "update OnConnectAlias"]
+    );
 }
 
 #[tokio::test]
@@ -87,7 +90,10 @@ async fn a_changed_setting_changes_only_what_it_sets() {
     });
     assert_eq!(
         world.planned(&graph).await,
-        set(&[("AuthorizeFunction", Action::Update)])
+        set(&[
+            ("AuthorizeFunction", Action::Update),
+            ("AuthorizeAlias", Action::Update)
+        ])
     );
 }
 
@@ -103,13 +109,14 @@ async fn an_added_route_makes_its_resources_and_a_new_deployment() {
     });
     let expected = set(&[
         ("OnWhoFunction", Action::Create),
+        ("OnWhoAlias", Action::Create),
         ("OnWhoLogs", Action::Create),
         ("OnWhoPolicy", Action::Create),
         ("OnWhoRole", Action::Create),
         ("ChatOnWhoIntegration", Action::Create),
         ("ChatWhoRoute", Action::Create),
         ("ChatWhoRouteResponse", Action::Create),
-        ("ChatWhoPermission", Action::Create),
+        ("ChatWhoLivePermission", Action::Create),
         ("ChatDeployment", Action::Replace),
         ("ChatDeployment", Action::Delete),
         ("ChatStage", Action::Update),
@@ -151,7 +158,7 @@ async fn a_removed_route_leaves_before_the_new_snapshot_and_its_function_after_e
             .any(|call| call.contains("Permission") || call.contains("RouteResponse")),
         "{calls:?}"
     );
-    assert_eq!(world.cloud.things().len(), count - 8);
+    assert_eq!(world.cloud.things().len(), count - 9);
     assert_eq!(world.planned(&graph).await, set(&[]));
 }
 
@@ -241,7 +248,7 @@ async fn drift_is_seen_and_undone() {
         .await
         .unwrap()
         .plan;
-    assert_eq!(plan.steps.len(), 1);
+    assert_eq!(plan.steps.len(), 2);
     assert!(plan.steps[0].changes[0].drift);
     assert_eq!(plan.steps[0].reason, "changed outside of this stack");
     world.deploy(&graph).await;

@@ -69,7 +69,8 @@ pub(crate) fn form_encoded<'a>(pairs: impl IntoIterator<Item = &'a (&'a str, &'a
     text
 }
 
-fn percent_encode(value: &str, into: &mut String) {
+/// Appends `value`, percent-encoded as RFC 3986 and Signature Version 4 want it: only letters, digits and `-._~` stay.
+pub fn percent_encode(value: &str, into: &mut String) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

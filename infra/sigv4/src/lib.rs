@@ -28,6 +28,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::Full;
 
 use crate::credentials::CachedCredentials;
+pub use crate::endpoint::percent_encode;
 pub use crate::error::{CallError, ClientError};
 use crate::transport::Transport;
 

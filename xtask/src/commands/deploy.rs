@@ -293,6 +293,11 @@ async fn plan_functions(
             continue;
         };
         if selected.contains(binary) {
+            let aliases = target.graph.resources().iter().filter(|(_, resource)| {
+                let inside = resource.parent.as_ref() == Some(id);
+                inside && resource.kind == Kind::Alias
+            });
+            steps_kept.extend(aliases.map(|(alias, _)| alias.clone()));
             steps_kept.insert(id.clone());
         }
         let recorded = record

@@ -1,13 +1,16 @@
 //! One file per command. Each returns how the process ends.
 
 mod bench;
+mod coverage;
 mod deploy;
 mod destroy;
 mod dev;
 mod diff;
+mod hooks;
 mod local;
 mod logs;
 mod outputs;
+mod rollback;
 mod synth;
 mod test;
 mod token;
@@ -54,6 +57,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Local(options) => local::run(&app, options).await,
         Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
         Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
+        Command::Rollback => Box::pin(rollback::run(&app)).await,
         Command::Destroy => Box::pin(destroy::run(&app)).await,
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
@@ -62,5 +66,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Bench(options) => Box::pin(bench::run(&app, &options)).await,
         Command::Tidy => tidy::run(&app).await,
         Command::Test(options) => test::run(&app, &options).await,
+        Command::Coverage(options) => coverage::run(&app, &options).await,
+        Command::Hooks => hooks::run(&app).await,
     }
 }

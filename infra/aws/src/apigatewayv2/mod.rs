@@ -44,6 +44,7 @@ pub(crate) async fn reconcile(
         | Kind::Role
         | Kind::RolePolicy
         | Kind::Function
+        | Kind::Alias
         | Kind::Permission
         | Kind::LogGroup
         | Kind::Parameter => Err(crate::cloud::misdirected(desired.kind)),
@@ -102,6 +103,7 @@ pub(crate) async fn delete(session: &Session, target: &Target, id: &str) -> Resu
         | Kind::Role
         | Kind::RolePolicy
         | Kind::Function
+        | Kind::Alias
         | Kind::Permission
         | Kind::LogGroup
         | Kind::Parameter => Err(crate::cloud::misdirected(target.kind)),

@@ -238,6 +238,7 @@ impl Children {
             | Kind::Role
             | Kind::RolePolicy
             | Kind::Function
+            | Kind::Alias
             | Kind::Permission
             | Kind::LogGroup
             | Kind::Parameter => return None,

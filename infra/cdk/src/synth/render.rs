@@ -27,6 +27,8 @@ pub(super) struct Renderer<'a> {
     digests: &'a BTreeMap<String, String>,
     /// Logical ids in the template where they differ from those in the graph.
     renamed: BTreeMap<&'a LogicalId, String>,
+    /// Logical ids of the versions that functions publish.
+    versions: BTreeMap<&'a LogicalId, String>,
 }
 
 impl<'a> Renderer<'a> {
@@ -39,14 +41,28 @@ impl<'a> Renderer<'a> {
                 let Value::String(trigger) = resource.properties.get("Trigger")? else {
                     return None;
                 };
-                Some((id, with_trigger(id, trigger)))
+                Some((id, with_suffix(id, trigger)))
             })
             .collect();
         Self {
             graph,
             digests,
             renamed,
+            versions: BTreeMap::new(),
         }
+    }
+
+    /// Names the version that a function publishes: after a digest of the function, so that any change makes a new one.
+    pub(super) fn set_version(&mut self, function: &'a LogicalId, digest: &str) {
+        let version = LogicalId::from_words(&[function.as_str(), "version"]);
+        self.versions.insert(function, with_suffix(&version, digest));
+    }
+
+    /// Returns all versions by their functions.
+    pub(super) fn versions(&self) -> impl Iterator<Item = (&LogicalId, &str)> {
+        self.versions
+            .iter()
+            .map(|(function, version)| (*function, version.as_str()))
     }
 
     /// Returns the logical id that a resource has in the template.
@@ -142,8 +158,9 @@ impl<'a> Renderer<'a> {
                 ],
                 _ => vec![reference],
             },
-            Kind::Table | Kind::Role | Kind::Function => match name {
-                "Arn" => vec![Piece::GetAtt(self.name(of).to_owned(), name)],
+            Kind::Table | Kind::Role | Kind::Function => match (name, self.versions.get(of)) {
+                ("Arn", _) => vec![Piece::GetAtt(self.name(of).to_owned(), name)],
+                ("Version", Some(version)) => vec![Piece::GetAtt(version.clone(), name)],
                 _ => vec![reference],
             },
             // `Fn::GetAtt` would return an ARN that ends in `:*`.
@@ -176,6 +193,7 @@ impl<'a> Renderer<'a> {
             | Kind::RouteResponse
             | Kind::Stage
             | Kind::RolePolicy
+            | Kind::Alias
             | Kind::Permission => vec![reference],
         })
     }
@@ -241,8 +259,8 @@ fn written(pieces: Vec<Piece>) -> Json {
 }
 
 /// Returns a logical id that ends in the digest of a snapshot, so that another snapshot is another resource.
-fn with_trigger(id: &LogicalId, trigger: &str) -> String {
-    let suffix: String = trigger.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+fn with_suffix(id: &LogicalId, digest: &str) -> String {
+    let suffix: String = digest.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
     let kept: String = id.as_str().chars().take(255 - suffix.len()).collect();
     kept + &suffix
 }

@@ -1,6 +1,7 @@
 //! A small model of AWS: names are unique, children need their parents, what is in use cannot be deleted, roles propagate.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use infra_cdk::{Context, Kind, LogicalId, StackId};
@@ -237,6 +238,7 @@ impl State {
             thing.live.properties = desired.properties.clone();
             if desired.kind == Kind::Function {
                 thing.settled_at = settled_at;
+                thing.live.attributes.insert("Version".to_owned(), version(desired));
             }
             return Ok(thing.live.clone());
         }
@@ -245,6 +247,9 @@ impl State {
             Kind::RolePolicy => ["RoleName", "PolicyName"]
                 .map(|name| text(&desired.properties, name).unwrap_or_default())
                 .join("/"),
+            Kind::Alias => ["FunctionName", "Name"]
+                .map(|name| text(&desired.properties, name).unwrap_or_default())
+                .join(":"),
             Kind::Stage => text(&desired.properties, "StageName").unwrap_or_default().to_owned(),
             kind => kind
                 .name_property()
@@ -254,6 +259,7 @@ impl State {
         let attribute = |name: &&str| match *name {
             "ApiEndpoint" => format!("wss://{physical_id}"),
             "ManagementEndpoint" => format!("https://{physical_id}"),
+            "Version" => version(desired),
             _ => physical_id.clone(),
         };
         let attributes = desired.kind.attributes().iter();
@@ -301,13 +307,18 @@ impl State {
             .retain(|thing| !is_it(thing) || text(&thing.live.properties, "ApiId").map(str::to_owned) != api);
         let container = match target.kind {
             Kind::Api => "ApiId",
-            Kind::Function => "FunctionName",
+            Kind::Function | Kind::Alias => "FunctionName",
             Kind::Route => "RouteId",
             Kind::Role => "RoleName",
             _ => return Ok(()),
         };
-        self.things
-            .retain(|thing| thing.kind == target.kind || text(&thing.live.properties, container) != Some(physical_id));
+        self.things.retain(|thing| {
+            let inside = text(&thing.live.properties, container).is_some_and(|name| {
+                let unqualified = name.split(':').next();
+                name == physical_id || unqualified == Some(physical_id)
+            });
+            thing.kind == target.kind || !inside
+        });
         Ok(())
     }
 
@@ -323,12 +334,13 @@ impl State {
             Kind::RouteResponse => &[("ApiId", Kind::Api), ("RouteId", Kind::Route)],
             Kind::Stage => &[("ApiId", Kind::Api), ("DeploymentId", Kind::Deployment)],
             Kind::RolePolicy => &[("RoleName", Kind::Role)],
-            Kind::Permission => &[("FunctionName", Kind::Function)],
+            Kind::Alias | Kind::Permission => &[("FunctionName", Kind::Function)],
             Kind::Api | Kind::Table | Kind::Role | Kind::Function | Kind::LogGroup | Kind::Parameter => &[],
         };
         needs.iter().find_map(|(property, kind)| {
             let id = text(properties, property)?;
             let id = id.strip_prefix("integrations/").unwrap_or(id);
+            let id = id.split(':').next().unwrap_or(id);
             let exists = self
                 .things
                 .iter()
@@ -372,6 +384,7 @@ fn locate<'t>(
         Kind::RouteResponse => &["RouteId", "RouteResponseKey"],
         Kind::Stage => &["ApiId", "StageName"],
         Kind::RolePolicy => &["RoleName", "PolicyName"],
+        Kind::Alias => &["FunctionName", "Name"],
         Kind::Permission => &["FunctionName"],
         Kind::Table => &["TableName"],
         Kind::Role => &["RoleName"],
@@ -396,6 +409,15 @@ fn locate<'t>(
         let trigger = thing.live.properties.get("Trigger") == properties.get("Trigger");
         (trigger, thing.visible_at)
     })
+}
+
+/// Returns the version that a function publishes. Numbers tell the history; here the same function has the same version.
+fn version(function: &Desired) -> String {
+    let mut hasher = DefaultHasher::new();
+    for (name, value) in function.properties.iter().filter(|(name, _)| *name != "Tags") {
+        (name, value.to_string()).hash(&mut hasher);
+    }
+    hasher.finish().to_string()
 }
 
 /// Returns whether AWS makes a second one of the same name.

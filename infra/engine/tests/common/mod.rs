@@ -181,6 +181,11 @@ impl Cloud for &'static MemoryCloud {
         let position = state.things.iter().position(made_before);
         let answer = if let Some(position) = position {
             let thing = &mut state.things[position];
+            if desired.kind == Kind::Function && thing.live.properties != desired.properties {
+                let version: u32 = thing.live.attributes["Version"].parse().unwrap();
+                let next = (version + 1).to_string();
+                thing.live.attributes.insert("Version".to_owned(), next);
+            }
             thing.live.properties = desired.properties.clone();
             thing.live.clone()
         } else {
@@ -190,11 +195,10 @@ impl Cloud for &'static MemoryCloud {
                 .name_property()
                 .and_then(|name| desired.properties[name].as_str());
             let physical_id = name.map_or_else(|| format!("id{}", state.next_id), str::to_owned);
-            let attributes = desired
-                .kind
-                .attributes()
-                .iter()
-                .map(|name| ((*name).to_owned(), format!("{physical_id}.{name}")));
+            let attributes = desired.kind.attributes().iter().map(|name| match *name {
+                "Version" => ("Version".to_owned(), "1".to_owned()),
+                name => (name.to_owned(), format!("{physical_id}.{name}")),
+            });
             let live = Live {
                 physical_id: physical_id.clone(),
                 properties: desired.properties.clone(),
@@ -232,14 +236,19 @@ impl Cloud for &'static MemoryCloud {
         // Children go with their parent.
         let parent = match target.kind {
             Kind::Api => Some(("ApiId", format!("{physical}.ApiId"))),
-            Kind::Function => Some(("FunctionName", physical.clone())),
+            Kind::Function | Kind::Alias => Some(("FunctionName", physical.clone())),
             Kind::Route => Some(("RouteId", format!("{physical}.RouteId"))),
             _ => None,
         };
         if let (Some((property, value)), Some(_)) = (parent, deleted) {
             state.things.retain(|thing| {
                 thing.kind == target.kind
-                    || thing.live.properties.get(property).and_then(|found| found.as_str()) != Some(&value)
+                    || !thing
+                        .live
+                        .properties
+                        .get(property)
+                        .and_then(|found| found.as_str())
+                        .is_some_and(|found| found == value || found.split(':').next() == Some(&value))
             });
         }
         after.map_or(Ok(()), Err)
