@@ -44,7 +44,8 @@ async def talk(url, mint, without_token):
         equal((error["type"], error["code"]), ("error", "unknown_action"), "answer to an unknown action")
         await b.send('{"action":"sendMessage","data":"Hi","ack":true}')
         equal((await receive(b))["type"], "ack", "acknowledgement")
-        equal((await receive(a))["data"], "Hi", "message to the first")
+        for socket in (a, c):
+            equal((await receive(socket))["data"], "Hi", "message to the others")
         await c.send('{"action":"join","room":"red"}')
         members = await receive(c)
         equal((members["room"], [member["sub"] for member in members["members"]]), ("red", ["cy"]), "members")

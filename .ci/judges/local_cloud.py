@@ -72,7 +72,8 @@ with LocalCloud() as cloud:
 
     routes = cloud.aws("apigatewayv2", "get-routes", "--api-id", api)["Items"]
     keys = sorted(route["RouteKey"] for route in routes)
-    equal(keys, ["$connect", "$default", "$disconnect", "sendMessage"], "routes")
+    wanted = ["$connect", "$default", "$disconnect", "announce", "history", "join", "kick", "sendMessage", "who"]
+    equal(keys, wanted, "routes")
     stages = cloud.aws("apigatewayv2", "get-stages", "--api-id", api)["Items"]
     equal([stage["StageName"] for stage in stages], ["local"], "stages")
     name = outputs["functions"]["send-message"]

@@ -23,12 +23,12 @@ with Emulator(COMMAND, ENVIRONMENT, "/_ministack/health") as cloud:
     [api] = gateway.get_apis()["Items"]
     here = {"ApiId": api["ApiId"]}
     keys = sorted(route["RouteKey"] for route in gateway.get_routes(**here)["Items"])
-    wanted = ["$connect", "$default", "$disconnect", "announce", "join", "kick", "sendMessage", "who"]
+    wanted = ["$connect", "$default", "$disconnect", "announce", "history", "join", "kick", "sendMessage", "who"]
     equal(keys, wanted, "routes")
     equal(len(gateway.get_authorizers(**here)["Items"]), 1, "authorizers")
     equal([stage["StageName"] for stage in gateway.get_stages(**here)["Items"]], ["dev"], "stages")
     inventory = cloud.inventory()
-    equal(len(inventory["functions"]), 7, "functions")
+    equal(len(inventory["functions"]), 8, "functions")
     expect("chat-dev-connections" in inventory["tables"], f"table among {inventory['tables']}")
     for name in inventory["functions"]:
         function = cloud.client("lambda").get_function_configuration(FunctionName=name)

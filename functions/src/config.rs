@@ -5,10 +5,22 @@
 
 use std::collections::HashMap;
 
-use functions_domain::AllowedOrigins;
+use functions_domain::{AllowedOrigins, INLINE_CONNECTIONS_MAX};
 
 /// Name of the connection table.
 pub const CONNECTIONS_TABLE: &str = "CONNECTIONS_TABLE";
+/// Name of the table in which the actions of users are counted.
+pub const RATES_TABLE: &str = "RATES_TABLE";
+/// Name of the table with what was said.
+pub const MESSAGES_TABLE: &str = "MESSAGES_TABLE";
+/// Name of the function that runs legs of broadcasts.
+pub const BROADCAST_FUNCTION: &str = "BROADCAST_FUNCTION";
+/// Into how many shards each room is spread, 1 to [`ROOM_SHARDS_MAX`]. All functions of a stage must agree.
+pub const ROOM_SHARDS: &str = "ROOM_SHARDS";
+/// Optional: up to how many connections a room is served by the sender's invocation.
+pub const INLINE_CONNECTIONS: &str = "INLINE_CONNECTIONS";
+/// How many posts all legs of one broadcast together begin in a second.
+pub const POSTS_PER_SECOND: &str = "POSTS_PER_SECOND";
 /// Name of the SSM parameter with the token key.
 pub const TOKEN_KEY_PARAMETER: &str = "TOKEN_KEY_PARAMETER";
 /// The only accepted `iss` and `aud` of tokens.
@@ -17,6 +29,9 @@ pub const TOKEN_AUDIENCE: &str = "TOKEN_AUDIENCE";
 pub const MANAGEMENT_ENDPOINT: &str = "MANAGEMENT_ENDPOINT";
 /// Optional: the web origins that may connect, separated by commas. Any may, if it is absent or empty.
 pub const ALLOWED_ORIGINS: &str = "ALLOWED_ORIGINS";
+
+/// So many queries at once are still quicker than fewer with more pages.
+pub const ROOM_SHARDS_MAX: u64 = 256;
 
 /// The environment variables of a function. Without `Debug`: they hold credentials.
 #[derive(Clone)]
@@ -75,6 +90,39 @@ impl Environment {
         self.get(name).ok_or(ConfigError::Missing { name })
     }
 
+    /// Returns how many shards rooms have.
+    ///
+    /// # Errors
+    ///
+    /// When the variable is absent or out of range.
+    pub fn room_shards(&self) -> Result<u32, ConfigError> {
+        let shards = number(ROOM_SHARDS, self.require(ROOM_SHARDS)?, ROOM_SHARDS_MAX)?;
+        Ok(u32::try_from(shards).unwrap_or(1))
+    }
+
+    /// Returns up to how many connections a room is small.
+    ///
+    /// # Errors
+    ///
+    /// When the variable is out of range.
+    pub fn inline_connections_max(&self) -> Result<usize, ConfigError> {
+        let Some(text) = self.get(INLINE_CONNECTIONS) else {
+            return Ok(INLINE_CONNECTIONS_MAX);
+        };
+        let most = number(INLINE_CONNECTIONS, text, 100_000)?;
+        Ok(usize::try_from(most).unwrap_or(INLINE_CONNECTIONS_MAX))
+    }
+
+    /// Returns how many posts a leg begins in a second: its share.
+    ///
+    /// # Errors
+    ///
+    /// When the variable is absent or out of range.
+    pub fn posts_per_second_of_a_leg(&self) -> Result<u64, ConfigError> {
+        let all = number(POSTS_PER_SECOND, self.require(POSTS_PER_SECOND)?, 1_000_000)?;
+        Ok((all / u64::from(self.room_shards()?)).max(1))
+    }
+
     /// Returns the web pages that may connect, as [`ALLOWED_ORIGINS`] lists them.
     pub fn allowed_origins(&self) -> AllowedOrigins {
         let Some(list) = self.get(ALLOWED_ORIGINS) else {
@@ -88,9 +136,31 @@ impl Environment {
     }
 }
 
+fn number(name: &'static str, text: &str, most: u64) -> Result<u64, ConfigError> {
+    let parsed = text.parse().ok().filter(|number| (1..=most).contains(number));
+    parsed.ok_or_else(|| ConfigError::Invalid {
+        name,
+        reason: format!("not a whole number from 1 to {most}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_ranges() {
+        let shards = |value| Environment::of([(ROOM_SHARDS, value)]).room_shards();
+        assert_eq!((shards("1"), shards("256")), (Ok(1), Ok(256)));
+        for bad in ["0", "257", "-1", "four", "1.5"] {
+            let error = shards(bad).map_err(|error| error.to_string());
+            let expected = "environment variable ROOM_SHARDS cannot be used: not a whole number from 1 to 256";
+            assert_eq!(error, Err(expected.to_owned()), "{bad}");
+        }
+        let legs = Environment::of([(ROOM_SHARDS, "4"), (POSTS_PER_SECOND, "8000")]);
+        assert_eq!(legs.posts_per_second_of_a_leg(), Ok(2_000));
+        assert_eq!(legs.inline_connections_max(), Ok(INLINE_CONNECTIONS_MAX));
+    }
 
     #[test]
     fn a_missing_variable_is_named() {

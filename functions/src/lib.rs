@@ -6,9 +6,10 @@
 //! | `connect` | route `$connect` | [`handlers::connect`] |
 //! | `disconnect` | route `$disconnect` | [`handlers::disconnect`] |
 //! | `send-message` | frames with `"action": "sendMessage"` | [`handlers::send_message`] |
-//! | `room` | frames with `"action": "join"` or `"who"` | [`handlers::room`] |
+//! | `room` | frames with `"action": "join"`, `"who"` or `"history"` | [`handlers::room`] |
 //! | `admin` | frames with `"action": "announce"` or `"kick"` | [`handlers::admin`] |
 //! | `default` | all other frames | [`handlers::default`] |
+//! | `broadcast` | nothing: `send-message`, `admin` and itself invoke it, with a leg of a broadcast to a large room | [`handlers::broadcast`] |
 //!
 //! An event flows through [`events`] (what API Gateway sends) into a handler, from there into a use case of
 //! [`functions_domain`], whose ports the [`adapters`] implement, and back out through [`frames`] (what clients see).
@@ -23,4 +24,5 @@ pub mod config;
 pub mod events;
 pub mod frames;
 pub mod handlers;
+pub mod legs;
 pub mod runtime;

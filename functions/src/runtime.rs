@@ -55,8 +55,22 @@ where
     R: Serialize,
     F: Future<Output = Result<R, Failure>>,
 {
+    serve_until(|event, _| handler(event)).await
+}
+
+/// As [`serve`], for handlers that must know when Lambda ends the invocation, in milliseconds since 1970.
+///
+/// # Errors
+///
+/// When the Runtime API cannot be reached.
+pub async fn serve_until<E, R, F>(handler: impl Fn(E, u64) -> F) -> Result<(), StartError>
+where
+    E: DeserializeOwned,
+    R: Serialize,
+    F: Future<Output = Result<R, Failure>>,
+{
     let service = service_fn(|event: LambdaEvent<E>| {
-        let answer = handler(event.payload);
+        let answer = handler(event.payload, event.context.deadline);
         async move { answer.await.map_err(diagnostic) }
     });
     lambda_runtime::run(service)

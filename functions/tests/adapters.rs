@@ -13,10 +13,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::Server;
 use functions::adapters::{Aws, RandomIds, SystemClock};
 use functions::config::{ConfigError, Environment};
+use functions::legs::LegEvent;
 use functions_domain::ports::{
-    Clock, CloseConnection, Closing, Delivery, ListRoom, MessageIds, SendFrame, TokenError, TokenVerifier,
+    Clock, CloseConnection, Closing, Delivery, HandOver, ListRoom, MessageIds, SendFrame, TokenError, TokenVerifier,
 };
-use functions_domain::testing::connection_repository_contract;
+use functions_domain::testing::{contracts, leg};
 use functions_domain::{ConnectionId, Room};
 use functions_token::{CURRENT_KEY_ID, Claims, Key, mint};
 use serde_json::{Value, json};
@@ -30,13 +31,17 @@ fn environment(url: &str) -> Environment {
         ("AWS_SECRET_ACCESS_KEY", "secret"),
         ("AWS_ENDPOINT_URL", url),
         ("CONNECTIONS_TABLE", "connections"),
+        ("RATES_TABLE", "rates"),
+        ("MESSAGES_TABLE", "messages"),
+        ("ROOM_SHARDS", "4"),
+        ("BROADCAST_FUNCTION", "chat-test-broadcast"),
         ("TOKEN_KEY_PARAMETER", "/chat/token-key"),
         ("TOKEN_AUDIENCE", "chat-test"),
         ("MANAGEMENT_ENDPOINT", &format!("{url}/prod")),
     ])
 }
 
-/// Starts an embedded DynamoDB with the table that the stack declares, and returns its address.
+/// Starts an embedded DynamoDB with the tables that the stack declares, and returns its address.
 async fn dynamodb() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -67,20 +72,39 @@ async fn dynamodb() -> String {
     };
     let by_room = GlobalSecondaryIndex::builder()
         .index_name("by-room")
-        .key_schema(key("room", KeyType::Hash))
+        .key_schema(key("roomShard", KeyType::Hash))
         .key_schema(key("connectionId", KeyType::Range))
         .projection(Projection::builder().projection_type(ProjectionType::All).build());
-    aws_sdk_dynamodb::Client::from_conf(config)
+    let client = aws_sdk_dynamodb::Client::from_conf(config);
+    client
         .create_table()
         .table_name("connections")
         .attribute_definitions(text("connectionId").build().unwrap())
-        .attribute_definitions(text("room").build().unwrap())
+        .attribute_definitions(text("roomShard").build().unwrap())
         .key_schema(key("connectionId", KeyType::Hash))
         .global_secondary_indexes(by_room.build().unwrap())
         .billing_mode(BillingMode::PayPerRequest)
         .send()
         .await
         .unwrap();
+    for (table, hash, range) in [("rates", "userWindow", None), ("messages", "room", Some("id"))] {
+        let ranges = range.iter().map(|name| key(name, KeyType::Range));
+        client
+            .create_table()
+            .table_name(table)
+            .set_attribute_definitions(Some(
+                [hash]
+                    .into_iter()
+                    .chain(range)
+                    .map(|name| text(name).build().unwrap())
+                    .collect(),
+            ))
+            .set_key_schema(Some([key(hash, KeyType::Hash)].into_iter().chain(ranges).collect()))
+            .billing_mode(BillingMode::PayPerRequest)
+            .send()
+            .await
+            .unwrap();
+    }
     url
 }
 
@@ -88,7 +112,43 @@ async fn dynamodb() -> String {
 async fn the_table_keeps_the_repositorys_contract() {
     let environment = environment(&dynamodb().await);
     let connections = Aws::new(&environment).unwrap().connections().unwrap();
-    connection_repository_contract(&connections).await.unwrap();
+    contracts::connections(&connections).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_messages_keep_their_contract() {
+    let environment = environment(&dynamodb().await);
+    let messages = Aws::new(&environment).unwrap().messages().unwrap();
+    contracts::messages(&messages).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_leg_is_handed_over_as_an_event() {
+    let server = Server::start(|_, _| (202, String::new())).await;
+    let environment = environment(&server.url);
+    let legs = Aws::new(&environment).unwrap().legs().unwrap();
+    let leg = leg("red", "c=");
+    legs.hand_over(&leg).await.unwrap();
+    let (path, body) = server.seen().remove(0);
+    assert_eq!(path, "/2015-03-31/functions/chat-test-broadcast/invocations");
+    let event: LegEvent = serde_json::from_str(&body).unwrap();
+    assert_eq!(event.into_leg(), Ok(leg));
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_and_nothing_else() {
+    for (status, code, attempts) in [
+        (429, "TooManyRequestsException", 3),
+        (500, "ServiceException", 3),
+        (403, "AccessDeniedException", 1),
+        (404, "ResourceNotFoundException", 1),
+    ] {
+        let server = Server::start(move |_, _| (status, json!({"code": code}).to_string())).await;
+        let environment = environment(&server.url);
+        let legs = Aws::new(&environment).unwrap().legs().unwrap();
+        assert!(legs.hand_over(&leg("red", "c=")).await.is_err());
+        assert_eq!(server.seen().len(), attempts, "{code}");
+    }
 }
 
 #[tokio::test]
@@ -98,7 +158,7 @@ async fn a_query_continues_after_its_last_key() {
             .unwrap()
             .get("ExclusiveStartKey")
             .is_none();
-        let last = json!({"connectionId": {"S": "c9="}, "room": {"S": "red"}});
+        let last = json!({"connectionId": {"S": "c9="}, "roomShard": {"S": "red#2"}});
         let foreign = json!([{"connectionId": {"S": "c1="}, "room": {"S": "red"}}]);
         (
             200,
@@ -115,18 +175,18 @@ async fn a_query_continues_after_its_last_key() {
     let connections = Aws::new(&environment).unwrap().connections().unwrap();
     let room = Room::parse("red").unwrap();
 
-    let page = connections.in_room(&room, None, Some(9)).await.unwrap();
+    let page = connections.in_shard(&room, 2, None, Some(9)).await.unwrap();
     assert_eq!(
         (page.connections.len(), &page.next),
         (0, &Some(ConnectionId::new("c9=")))
     );
-    let page = connections.in_room(&room, page.next.as_ref(), None).await.unwrap();
+    let page = connections.in_shard(&room, 2, page.next.as_ref(), None).await.unwrap();
     assert_eq!(page.next, None);
 
     let second: Value = serde_json::from_str(&server.seen()[1].1).unwrap();
     assert_eq!(
         second["ExclusiveStartKey"],
-        json!({"connectionId": {"S": "c9="}, "room": {"S": "red"}})
+        json!({"connectionId": {"S": "c9="}, "roomShard": {"S": "red#2"}})
     );
     let first: Value = serde_json::from_str(&server.seen()[0].1).unwrap();
     assert_eq!((&first["Limit"], &second["Limit"]), (&json!(9), &Value::Null));
@@ -153,7 +213,7 @@ async fn statuses_of_the_gateway_have_meanings() {
         ("slow=", Some(Delivery::Slow), 1),
         ("broken=", None, 2),
         ("large=", None, 1),
-        ("other=", None, 1),
+        ("other=", Some(Delivery::Forbidden), 1),
     ] {
         let before = server.seen().len();
         let result = gateway.send(&ConnectionId::new(id), "frame").await;

@@ -105,6 +105,8 @@ async fn connect_and_disconnect_write_the_table() {
         let aws = Server::start(|_, _| (200, "{}".to_owned())).await;
         let variables = [
             ("CONNECTIONS_TABLE", "t"),
+            ("RATES_TABLE", "r"),
+            ("ROOM_SHARDS", "1"),
             ("MANAGEMENT_ENDPOINT", aws.url.as_str()),
             ("AWS_ENDPOINT_URL", aws.url.as_str()),
         ];
@@ -146,6 +148,10 @@ async fn act(binary: &str, route: &str, frame: Value) -> Vec<(String, String)> {
     let management = format!("{}/prod", aws.url);
     let variables = [
         ("CONNECTIONS_TABLE", "t"),
+        ("RATES_TABLE", "r"),
+        ("MESSAGES_TABLE", "m"),
+        ("ROOM_SHARDS", "1"),
+        ("BROADCAST_FUNCTION", "b"),
         ("MANAGEMENT_ENDPOINT", management.as_str()),
         ("AWS_ENDPOINT_URL", aws.url.as_str()),
     ];
@@ -167,6 +173,28 @@ async fn messages_reach_the_gateway() {
     assert_eq!(posted.len(), 1);
     assert_eq!(posted[0].0, "/prod/@connections/other%3D");
     assert!(posted[0].1.contains("Hello, World!"), "{posted:?}");
+}
+
+#[tokio::test]
+async fn a_leg_reaches_the_gateway() {
+    let aws = two_in_the_lobby().await;
+    let management = format!("{}/prod", aws.url);
+    let variables = [
+        ("CONNECTIONS_TABLE", "t"),
+        ("RATES_TABLE", "r"),
+        ("ROOM_SHARDS", "2"),
+        ("POSTS_PER_SECOND", "1000"),
+        ("MANAGEMENT_ENDPOINT", management.as_str()),
+        ("AWS_ENDPOINT_URL", aws.url.as_str()),
+    ];
+    let now_ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let message = functions_domain::MessageId::new(u64::try_from(now_ms).unwrap(), 0);
+    let leg = json!({"messageId": message.as_str(), "room": "lobby", "shard": 1, "except": "me=", "frame": "hi"});
+    let (kind, answer) = invoke(env!("CARGO_BIN_EXE_broadcast"), leg.to_string(), &variables).await;
+    assert_eq!((kind.as_str(), answer), ("response", Value::Null));
+    let seen = aws.seen();
+    assert!(seen[0].1.contains("lobby#1"), "{seen:?}");
+    assert_eq!(seen[1], ("/prod/@connections/other%3D".to_owned(), "hi".to_owned()));
 }
 
 #[tokio::test]

@@ -22,28 +22,40 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
         "Connections",
         Table::keyed_by("connectionId")
             .expiring_by("expiresAt")
-            .index("by-room", "room", "connectionId"),
+            .index("by-room", "roomShard", "connectionId"),
     );
+    let messages = stack.table(
+        "Messages",
+        Table::keyed_by("room").sorted_by("id").expiring_by("expiresAt"),
+    );
+    let rates = stack.table("Rates", Table::keyed_by("userWindow").expiring_by("expiresAt"));
     let token_key = stack.secret("TokenKey");
     let token_audience = format!("{APP}-{}", stage.name);
+
+    let rooms = stage.settings.rooms;
 
     let authorize = stack
         .function("authorize")
         .timeout_seconds(5)
         .env("TOKEN_KEY_PARAMETER", &token_key)
         .env("TOKEN_AUDIENCE", token_audience)
-        .env("ALLOWED_ORIGINS", stage.settings.allowed_origins.join(" "));
+        .env("ALLOWED_ORIGINS", stage.settings.allowed_origins.join(","));
     token_key.grant_read(&authorize);
 
     let mut function = |name, timeout_seconds| {
         let function = stack.function(name).timeout_seconds(timeout_seconds);
-        function.env("CONNECTIONS_TABLE", &connections)
+        function
+            .env("CONNECTIONS_TABLE", &connections)
+            .env("RATES_TABLE", &rates)
+            .env("ROOM_SHARDS", rooms.shards.to_string())
     };
     let connect = function("connect", 5);
     let disconnect = function("disconnect", 5);
     let send_message = function("send-message", 25);
     let room = function("room", 10);
     let admin = function("admin", 25);
+    // Long enough to serve 180,000 connections of one shard; its work stops half a minute earlier.
+    let broadcast = function("broadcast", 120).env("POSTS_PER_SECOND", rooms.posts_per_second.to_string());
     let default = stack.function("default").timeout_seconds(5);
 
     let api = stack
@@ -55,6 +67,7 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
         .route("sendMessage", &send_message)
         .route("join", &room)
         .route("who", &room)
+        .route("history", &room)
         .route("announce", &admin)
         .route("kick", &admin);
 
@@ -62,16 +75,29 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
     for actions in [&send_message, &room, &admin] {
         // The rate of each connection is counted in its row, which also says in which room it is.
         connections.grant_update(actions);
+        rates.grant_update(actions);
         // A connection whose token has expired is told so, and ended.
         api.grant_disconnect(actions);
     }
-    for talking in [&connect, &disconnect, &send_message, &room, &admin] {
+    for talking in [&connect, &disconnect, &send_message, &room, &admin, &broadcast] {
         connections.grant_query(talking);
         // Who turns out to be gone is removed.
         connections.grant_delete(talking);
         api.grant_post_to_connections(talking);
         talking.set_env("MANAGEMENT_ENDPOINT", api.management_url());
     }
+    for speaking in [&send_message, &admin] {
+        messages.grant_put(speaking);
+        speaking.set_env("MESSAGES_TABLE", &messages);
+        // Large rooms are served by others.
+        broadcast.grant_invoke(speaking);
+        speaking.set_env("BROADCAST_FUNCTION", broadcast.function_name());
+        speaking.set_env("INLINE_CONNECTIONS", rooms.inline_connections.to_string());
+    }
+    // What it cannot finish it leaves to itself.
+    broadcast.grant_invoke(&broadcast);
+    messages.grant_query(&room);
+    room.set_env("MESSAGES_TABLE", &messages);
 
     stack.output("webSocketUrl", api.url());
     stack.output("managementUrl", api.management_url());

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use infra_local::{REALISTIC, Unkindness};
 
 /// Build, deploy, run and look at the chat.
 #[derive(Debug, Parser)]
@@ -86,7 +87,9 @@ pub(crate) enum Command {
     /// Run the local cloud alone, for deploy, logs, destroy and AWS tools in other terminals
     #[command(
         after_help = "Examples:\n  cargo xtask local\n  cargo xtask deploy --stage local      in another terminal\n  \
-                      AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws dynamodb list-tables"
+                      AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws dynamodb list-tables\n  \
+                      cargo xtask local --unkind      as slow and busy as AWS\n  \
+                      cargo xtask local --unkind role=8s,latency=60ms,lost=0.02,seed=7"
     )]
     Local(Local),
     /// Build the functions and bring a stage to what infra/ declares
@@ -143,6 +146,14 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Check the workspace's dependency rules
     Tidy,
+    /// Deploy into a simulated account in which everything goes wrong, and demand that all ends well
+    #[command(
+        after_help = "Examples:\n  cargo xtask sim --seeds 1000\n  cargo xtask sim --seed 7      one seed again, with all that happens in it\n\n\
+                      Each seed that does not end well is shown with the command that replays it, and the exit code is 1. \
+                      With --output json, stdout is {\"seeds\", \"broken\": [SEED…]}, or {\"seed\", \"trace\": [LINE…], \"broken\"} \
+                      for one."
+    )]
+    Sim(Sim),
     /// Run all tests and the dependency rules
     #[command(
         after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -- broadcast      arguments for cargo test"
@@ -173,6 +184,8 @@ pub(crate) struct Dev {
     /// Do not rebuild on save
     #[arg(long)]
     pub(crate) no_watch: bool,
+    #[command(flatten)]
+    pub(crate) unkind: Unkind,
 }
 
 /// Options of `local`.
@@ -184,6 +197,21 @@ pub(crate) struct Local {
     /// Keep the state in this folder; without it, it ends with the process
     #[arg(long, value_name = "DIR")]
     pub(crate) persist: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) unkind: Unkind,
+}
+
+/// How hard a local cloud makes it.
+#[derive(Debug, Args)]
+pub(crate) struct Unkind {
+    /// Be as slow, busy and unreliable as AWS can be; alone it means the settings of an ordinary day
+    ///
+    /// Only what is named is unkind. role=8s: Lambda cannot assume a new role so long; pending=2s: functions are Pending,
+    /// and updates InProgress; creating=6s: tables are CREATING, UPDATING, DELETING; throttle: AWS's rates; conflict: API
+    /// Gateway refuses parallel changes of one API; latency=60ms: on each call; lost=0.02, error=0.02: shares of calls
+    /// that lose their answer or fail, half of them after they happened; seed=1: which ones
+    #[arg(long = "unkind", value_name = "SETTINGS", num_args = 0..=1, default_value = "", default_missing_value = REALISTIC, hide_default_value = true)]
+    pub(crate) settings: Unkindness,
 }
 
 /// Options of `deploy`.
@@ -331,8 +359,21 @@ pub(crate) struct BenchDeploy {
     pub(crate) runs: u16,
     /// Another cloud than a local one of its own, for example http://127.0.0.1:4566. Not AWS: its calls are not signed
     /// with your credentials
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "settings")]
     pub(crate) endpoint: Option<String>,
+    #[command(flatten)]
+    pub(crate) unkind: Unkind,
+}
+
+/// Options of `sim`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Sim {
+    /// How many seeds, from 0
+    #[arg(long, value_name = "NUMBER", default_value_t = 300)]
+    pub(crate) seeds: u64,
+    /// Only this seed, with a line for everything that happens
+    #[arg(long, value_name = "SEED", conflicts_with = "seeds")]
+    pub(crate) seed: Option<u64>,
 }
 
 /// Options of `test`.

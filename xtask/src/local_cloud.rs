@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use infra_local::{LocalCloud, Options, StartError};
+use infra_local::{LocalCloud, Options, StartError, Unkindness};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -52,12 +52,14 @@ impl Running {
         port: u16,
         region: &str,
         persist: Option<PathBuf>,
+        unkindness: Unkindness,
     ) -> Result<Self, Failure> {
         let options = Options {
             port,
             region: region.to_owned(),
             account: ACCOUNT.to_owned(),
             persist,
+            unkindness,
         };
         let cloud = LocalCloud::start(options).await.map_err(|error| {
             let in_use = matches!(&error, StartError::Listen { source, .. }

@@ -53,6 +53,12 @@ const RULES: &[Rule] = &[
         reason: "it is pure: no I/O, no runtime",
     },
     Rule {
+        packages: Packages::These(&["functions-domain"]),
+        forbidden: &["http", "serde", "serde_*", "tracing", "uuid"],
+        tests_may: false,
+        reason: "the chat's rules know no wire format, no log and no randomness",
+    },
+    Rule {
         packages: Packages::These(&["infra-engine"]),
         forbidden: &[
             "aws-*", "anstream", "anstyle", "axum", "clap", "hyper", "hyper-*", "miette",

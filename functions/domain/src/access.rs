@@ -2,6 +2,8 @@
 //!
 //! [`Action::allowed_roles`] is the only table of roles and actions. To add an action, add a line there and a use case.
 
+use futures_util::future::join;
+
 use crate::model::{Connection, ConnectionId, Session};
 use crate::ports::{Clock, CountAction, Counted, PortError};
 
@@ -14,6 +16,8 @@ pub enum Action {
     Join,
     /// Ask who is in the room.
     Who,
+    /// Read what was said.
+    History,
     /// Say something to everybody in a room, as the house and not as a member.
     Announce,
     /// End the connections of a user.
@@ -42,6 +46,10 @@ pub enum Allowed {
 /// hurts others. Over the edge of two windows twice as many pass.
 pub const RATE_ACTIONS_MAX: u64 = 100;
 
+/// So many actions of one user count within [`RATE_WINDOW_SECONDS`], all connections together: a person with several
+/// devices is not hindered, one with a hundred connections is.
+pub const USER_RATE_ACTIONS_MAX: u64 = 200;
+
 /// The length of a window, in seconds. Windows begin at multiples of it since 1970.
 pub const RATE_WINDOW_SECONDS: u64 = 10;
 
@@ -63,8 +71,10 @@ pub enum Refusal {
     /// None of the user's roles may do that.
     #[error("none of your roles may do that")]
     Forbidden,
-    /// More than [`RATE_ACTIONS_MAX`] actions in one window.
-    #[error("more than {RATE_ACTIONS_MAX} actions in {RATE_WINDOW_SECONDS} s; wait a little")]
+    /// More than [`RATE_ACTIONS_MAX`] actions of the connection or [`USER_RATE_ACTIONS_MAX`] of the user in one window.
+    #[error(
+        "more than {RATE_ACTIONS_MAX} actions of this connection, or {USER_RATE_ACTIONS_MAX} of yours, in {RATE_WINDOW_SECONDS} s; wait a little"
+    )]
     TooFast,
     /// The connection was forgotten, so nothing would reach it any more; this connection ends.
     #[error("connection is not known any more; connect again")]
@@ -78,7 +88,7 @@ impl Action {
     /// Returns whose action it is: the table of roles and actions.
     pub fn allowed_roles(self) -> Allowed {
         match self {
-            Self::SendMessage | Self::Join | Self::Who => Allowed::Everybody,
+            Self::SendMessage | Self::Join | Self::Who | Self::History => Allowed::Everybody,
             Self::Kick => Allowed::Roles(&[Role::Moderator, Role::Admin]),
             Self::Announce => Allowed::Roles(&[Role::Admin]),
         }
@@ -126,13 +136,21 @@ pub async fn admit(
         return Err(Refusal::Forbidden);
     }
     let window = now - now % RATE_WINDOW_SECONDS;
-    match connections
-        .count(&caller.connection, window, RATE_ACTIONS_MAX)
-        .await
-        .map_err(Refusal::Unavailable)?
-    {
-        Counted::Within(connection) => Ok(connection),
-        Counted::Exceeded => Err(Refusal::TooFast),
+    // At once, as the client waits for both.
+    let (of_connection, of_user) = join(
+        connections.count(&caller.connection, window, RATE_ACTIONS_MAX),
+        connections.count_user(
+            &caller.session.user.sub,
+            window,
+            USER_RATE_ACTIONS_MAX,
+            window + 2 * RATE_WINDOW_SECONDS,
+        ),
+    )
+    .await;
+    let within = of_user.map_err(Refusal::Unavailable)?;
+    match of_connection.map_err(Refusal::Unavailable)? {
+        Counted::Within(connection) if within => Ok(connection),
+        Counted::Within(_) | Counted::Exceeded => Err(Refusal::TooFast),
         Counted::Unknown => Err(Refusal::NotConnected),
     }
 }
@@ -153,14 +171,14 @@ mod tests {
 
     #[tokio::test]
     async fn roles_gate_actions() {
-        use Action::{Announce, Join, Kick, SendMessage, Who};
+        use Action::{Announce, History, Join, Kick, SendMessage, Who};
         for (roles, allowed) in [
-            (&[] as &[&str], &[SendMessage, Join, Who] as &[Action]),
-            (&["Admin", "administrator", "a"], &[SendMessage, Join, Who]),
-            (&["moderator"], &[SendMessage, Join, Who, Kick]),
-            (&["x", "admin"], &[SendMessage, Join, Who, Kick, Announce]),
+            (&[] as &[&str], &[SendMessage, Join, Who, History] as &[Action]),
+            (&["Admin", "administrator", "a"], &[SendMessage, Join, Who, History]),
+            (&["moderator"], &[SendMessage, Join, Who, History, Kick]),
+            (&["x", "admin"], &[SendMessage, Join, Who, History, Kick, Announce]),
         ] {
-            for action in [SendMessage, Join, Who, Kick, Announce] {
+            for action in [SendMessage, Join, Who, History, Kick, Announce] {
                 let connections = FakeConnections::of([connection("c", "red")]);
                 let mut caller = caller("c", NOW + 1);
                 caller.session.user.roles = roles.iter().map(ToString::to_string).collect();
@@ -200,6 +218,26 @@ mod tests {
             .await
             .unwrap();
         ask(&connections, last + 1, &caller("c", u64::MAX), Action::Who)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn many_connections_do_not_multiply_what_a_user_may_do() {
+        let connections = FakeConnections::of(["a", "b", "c"].map(|id| connection(id, "red")));
+        let of = |id: &str, sub: &str| {
+            let mut caller = caller(id, u64::MAX);
+            caller.session.user.sub = sub.to_owned();
+            caller
+        };
+        for number in 0..USER_RATE_ACTIONS_MAX {
+            let id = if number % 2 == 0 { "a" } else { "b" };
+            ask(&connections, NOW, &of(id, "ana"), Action::Who).await.unwrap();
+        }
+        let answer = ask(&connections, NOW, &of("c", "ana"), Action::Who).await;
+        assert!(matches!(answer, Err(Refusal::TooFast)), "{answer:?}");
+        ask(&connections, NOW, &of("c", "bo"), Action::Who).await.unwrap();
+        ask(&connections, NOW + RATE_WINDOW_SECONDS, &of("c", "ana"), Action::Who)
             .await
             .unwrap();
     }

@@ -1,11 +1,11 @@
-//! Brings one frame to every other connection of a room.
+//! Brings one frame to connections. [`crate::FanOut`] and [`crate::RunLeg`] say to which.
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
-use crate::model::{Connection, ConnectionId, Room};
-use crate::ports::{Clock, Delivery, ForgetConnection, ListRoom, PortError, SendFrame};
+use crate::model::{Connection, ConnectionId};
+use crate::ports::{Clock, Delivery, ForgetConnection, PortError, SendFrame};
 
 /// So many frames are on their way at once. More is slower: measured with HTTP/2, 512 lose to 128.
 pub const IN_FLIGHT_MAX: usize = 128;
@@ -13,17 +13,25 @@ pub const IN_FLIGHT_MAX: usize = 128;
 /// So often a slow peer is tried, the first time included.
 pub const SLOW_ATTEMPTS_MAX: u32 = 3;
 
-/// Before the second attempt; doubled before each further one.
+/// Before the second attempt; doubled before each further one, and up to half as much more for each peer: were they all
+/// slow because the account sends too much, they must not come back all at once.
 const SLOW_PAUSE: Duration = Duration::from_millis(200);
 
 /// A row this young may belong to a client whose handshake is under way: it is remembered before it is open, and until
 /// then API Gateway answers "gone" for it. Removing its row would make it deaf for good.
 pub const GONE_GRACE_SECONDS: u64 = 10;
 
-/// Brings frames to rooms. One peer's trouble never keeps a frame from another.
+/// Brings frames to connections. One peer's trouble never keeps a frame from another.
+///
+/// | the gateway says | then |
+/// |---|---|
+/// | gone (410) | the row is removed, unless it is too young; never tried again |
+/// | slow (429) | tried [`SLOW_ATTEMPTS_MAX`] times, with growing pauses; then dropped for this peer, which has the history |
+/// | forbidden (403) | not tried again and the row kept: the fault is in our configuration |
+/// | an error, or nothing in time | counted as failed; the port has repeated what may be repeated, and ids tell copies |
 #[derive(Clone, Debug)]
 pub struct Broadcast<R, G, C> {
-    /// Who is in the room.
+    /// Who is in which room.
     pub connections: R,
     /// The way to them.
     pub gateway: G,
@@ -40,6 +48,8 @@ pub struct BroadcastReport {
     pub gone: usize,
     /// Dropped after [`SLOW_ATTEMPTS_MAX`] attempts.
     pub slow: usize,
+    /// We may not post there.
+    pub forbidden: usize,
     /// Not reached for another reason.
     pub failed: usize,
     /// The first of the other reasons, for the log; also that of a row that could not be removed.
@@ -51,42 +61,29 @@ pub(crate) enum Outcome {
     Delivered,
     Gone { removal: Result<(), PortError> },
     Slow,
+    Forbidden,
     Failed(PortError),
 }
 
-impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
-    /// Sends `frame` to everybody in `room` except `sender`.
-    ///
-    /// # Errors
-    ///
-    /// Only when the room cannot be read. Some may have received the frame by then.
-    pub async fn execute(&self, room: &Room, sender: &ConnectionId, frame: &str) -> Result<BroadcastReport, PortError> {
-        let now = self.clock.now_seconds();
-        // A state of `None` means that there is no further page.
-        let pages = stream::try_unfold(Some(None), |after: Option<Option<ConnectionId>>| async move {
-            let Some(after) = after else { return Ok(None) };
-            let page = self.connections.in_room(room, after.as_ref(), None).await?;
-            Ok::<_, PortError>(Some((stream::iter(page.connections).map(Ok), page.next.map(Some))))
-        });
-        pages
-            .try_flatten()
-            .try_filter(|connection| {
-                let receives = connection.id != *sender && connection.expires_at > now;
-                async move { receives }
-            })
-            // The next page is read while these are on their way.
-            .map_ok(|connection| async move { Ok(self.deliver(&connection, frame).await) })
-            .try_buffer_unordered(IN_FLIGHT_MAX)
-            .try_fold(BroadcastReport::default(), |mut report, outcome| async move {
+impl<R: ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
+    /// Brings `frame` to all of `connections`, many at once.
+    pub(crate) async fn to<'a>(
+        &self,
+        connections: impl IntoIterator<Item = &'a Connection>,
+        frame: &str,
+    ) -> BroadcastReport {
+        stream::iter(connections)
+            .map(|connection| self.deliver(connection, frame))
+            .buffer_unordered(IN_FLIGHT_MAX)
+            .fold(BroadcastReport::default(), |mut report, outcome| async move {
                 report.count(outcome);
-                Ok(report)
+                report
             })
             .await
     }
 
     /// Brings `frame` to one connection.
     pub(crate) async fn deliver(&self, to: &Connection, frame: &str) -> Outcome {
-        let mut pause = SLOW_PAUSE;
         for attempt in 1..=SLOW_ATTEMPTS_MAX {
             match self.gateway.send(&to.id, frame).await {
                 Ok(Delivery::Delivered) => return Outcome::Delivered,
@@ -95,11 +92,9 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> 
                         removal: self.forget(to).await,
                     };
                 }
-                Ok(Delivery::Slow) if attempt < SLOW_ATTEMPTS_MAX => {
-                    self.clock.sleep(pause).await;
-                    pause *= 2;
-                }
+                Ok(Delivery::Slow) if attempt < SLOW_ATTEMPTS_MAX => self.clock.sleep(pause(&to.id, attempt)).await,
                 Ok(Delivery::Slow) => break,
+                Ok(Delivery::Forbidden) => return Outcome::Forbidden,
                 Err(error) => return Outcome::Failed(error),
             }
         }
@@ -112,6 +107,12 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> 
         }
         self.connections.remove(&gone.id).await.map(drop)
     }
+}
+
+/// The id is random enough to spread the peers.
+fn pause(id: &ConnectionId, attempt: u32) -> Duration {
+    let pause = SLOW_PAUSE * 2_u32.pow(attempt - 1);
+    pause + pause.mul_f64((id.digest() % 1_000) as f64 / 2_000.0)
 }
 
 impl BroadcastReport {
@@ -127,6 +128,10 @@ impl BroadcastReport {
             }
             Outcome::Slow => {
                 self.slow += 1;
+                None
+            }
+            Outcome::Forbidden => {
+                self.forbidden += 1;
                 None
             }
             Outcome::Failed(error) => {
@@ -150,54 +155,41 @@ mod tests {
     const NOW: u64 = 100_000;
 
     struct Scene {
+        rows: Vec<Connection>,
         connections: FakeConnections,
         gateway: FakeGateway,
         clock: FakeClock,
     }
 
     impl Scene {
-        fn of(ids: impl IntoIterator<Item = &'static str>) -> Self {
-            let connections = FakeConnections::of(ids.into_iter().map(|id| connection(id, "lobby")));
+        fn of(rows: Vec<Connection>) -> Self {
             Self {
-                connections,
+                connections: FakeConnections::of(rows.clone()),
+                rows,
                 gateway: FakeGateway::default(),
                 clock: FakeClock::at_seconds(NOW),
             }
         }
 
-        async fn run(&self) -> Result<(usize, usize, usize, usize), PortError> {
+        fn in_lobby(ids: impl IntoIterator<Item = &'static str>) -> Self {
+            Self::of(ids.into_iter().map(|id| connection(id, "lobby")).collect())
+        }
+
+        async fn run(&self) -> BroadcastReport {
             let broadcast = Broadcast {
                 connections: self.connections.clone(),
                 gateway: self.gateway.clone(),
                 clock: self.clock.clone(),
             };
-            let report = broadcast
-                .execute(&Room::lobby(), &ConnectionId::new("sender"), "frame")
-                .await?;
-            Ok((report.delivered, report.gone, report.slow, report.failed))
+            broadcast.to(&self.rows, "frame").await
         }
     }
 
     #[tokio::test]
-    async fn everybody_else_in_the_room_receives() {
-        let scene = Scene::of(["a", "b", "sender"]);
-        scene.connections.insert(connection("x", "elsewhere"));
-        assert_eq!(scene.run().await.unwrap(), (2, 0, 0, 0));
-        assert_eq!(scene.gateway.receivers(), ["a", "b"]);
-    }
-
-    #[tokio::test]
-    async fn an_empty_room_is_no_error() {
-        assert_eq!(Scene::of([]).run().await.unwrap(), (0, 0, 0, 0));
-    }
-
-    #[tokio::test]
-    async fn every_page_is_read() {
-        let scene = Scene::of([]);
-        for number in 0..1_000 {
-            scene.connections.insert(connection(&format!("c{number:04}"), "lobby"));
-        }
-        assert_eq!(scene.run().await.unwrap(), (1_000, 0, 0, 0));
+    async fn everybody_receives_and_many_at_once() {
+        let rows = (0..1_000).map(|number| connection(&format!("c{number:04}"), "lobby"));
+        let scene = Scene::of(rows.collect());
+        assert_eq!(scene.run().await.delivered, 1_000);
         assert_eq!(scene.gateway.receivers().len(), 1_000);
         assert!(scene.gateway.in_flight_max() > 1);
         assert!(scene.gateway.in_flight_max() <= IN_FLIGHT_MAX);
@@ -205,73 +197,86 @@ mod tests {
 
     #[tokio::test]
     async fn a_gone_peer_is_removed_not_failed() {
-        let scene = Scene::of(["a", "b", "c"]);
+        let scene = Scene::in_lobby(["a", "b", "c"]);
         scene.gateway.answer("b", [Answer::Gone]);
-        assert_eq!(scene.run().await.unwrap(), (2, 1, 0, 0));
+        let report = scene.run().await;
+        assert_eq!((report.delivered, report.gone, report.failed), (2, 1, 0));
         assert_eq!(scene.connections.ids(), ["a", "c"]);
+        assert_eq!(scene.gateway.attempts("b"), 1);
     }
 
     #[tokio::test]
     async fn a_peer_that_is_still_connecting_keeps_its_row() {
-        let scene = Scene::of([]);
-        for (id, age) in [("old", GONE_GRACE_SECONDS), ("young", GONE_GRACE_SECONDS - 1)] {
-            scene.connections.insert(Connection {
-                connected_at: NOW - age,
-                ..connection(id, "lobby")
-            });
+        let row = |id, age| Connection {
+            connected_at: NOW - age,
+            ..connection(id, "lobby")
+        };
+        let scene = Scene::of(vec![
+            row("old", GONE_GRACE_SECONDS),
+            row("young", GONE_GRACE_SECONDS - 1),
+        ]);
+        for id in ["old", "young"] {
             scene.gateway.answer(id, [Answer::Gone]);
         }
-        assert_eq!(scene.run().await.unwrap(), (0, 2, 0, 0));
+        assert_eq!(scene.run().await.gone, 2);
         assert_eq!(scene.connections.ids(), ["young"]);
     }
 
     #[tokio::test]
     async fn a_slow_peer_gets_another_chance() {
-        let scene = Scene::of(["a"]);
+        let scene = Scene::in_lobby(["a"]);
         scene.gateway.answer("a", [Answer::Slow, Answer::Slow]);
-        assert_eq!(scene.run().await.unwrap(), (1, 0, 0, 0));
-        assert_eq!(scene.clock.slept(), Duration::from_millis(600));
+        assert_eq!(scene.run().await.delivered, 1);
+        let slept = scene.clock.slept().as_millis();
+        assert!((600..=900).contains(&slept), "{slept}");
+    }
+
+    #[tokio::test]
+    async fn slow_peers_do_not_come_back_all_at_once() {
+        let pauses: Vec<_> = (0..100)
+            .map(|number| pause(&ConnectionId::new(format!("c{number}")), 1))
+            .collect();
+        let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        assert!(*least >= SLOW_PAUSE && *most <= SLOW_PAUSE.mul_f64(1.5));
+        assert!(*most - *least > SLOW_PAUSE / 4, "{least:?} {most:?}");
     }
 
     #[tokio::test]
     async fn a_peer_that_stays_slow_is_dropped_and_counted() {
-        let scene = Scene::of(["a", "b"]);
+        let scene = Scene::in_lobby(["a", "b"]);
         scene.gateway.answer("a", [Answer::Slow; 3]);
-        assert_eq!(scene.run().await.unwrap(), (1, 0, 1, 0));
+        let report = scene.run().await;
+        assert_eq!((report.delivered, report.slow), (1, 1));
         assert_eq!(scene.gateway.attempts("a"), 3);
         assert_eq!(scene.connections.ids(), ["a", "b"]);
     }
 
     #[tokio::test]
+    async fn what_is_forbidden_is_not_tried_again_and_costs_nobody_the_row() {
+        let scene = Scene::in_lobby(["a", "b"]);
+        scene.gateway.answer("a", [Answer::Forbidden]);
+        let report = scene.run().await;
+        assert_eq!((report.delivered, report.forbidden, report.failed), (1, 1, 0));
+        assert_eq!(scene.gateway.attempts("a"), 1);
+        assert_eq!(scene.connections.ids(), ["a", "b"]);
+    }
+
+    #[tokio::test]
     async fn one_bad_peer_never_fails_the_others() {
-        let scene = Scene::of(["a", "b", "c"]);
+        let scene = Scene::in_lobby(["a", "b", "c"]);
         scene.gateway.answer("a", [Answer::Fail]);
-        assert_eq!(scene.run().await.unwrap(), (2, 0, 0, 1));
-    }
-
-    #[tokio::test]
-    async fn expired_rows_are_as_good_as_removed() {
-        let scene = Scene::of(["a"]);
-        scene.connections.insert(Connection {
-            expires_at: NOW,
-            ..connection("b", "lobby")
-        });
-        assert_eq!(scene.run().await.unwrap(), (1, 0, 0, 0));
-        assert_eq!(scene.gateway.receivers(), ["a"]);
-    }
-
-    #[tokio::test]
-    async fn an_unreadable_room_is_an_error() {
-        let scene = Scene::of(["a"]);
-        scene.connections.fail();
-        assert!(scene.run().await.is_err());
+        let report = scene.run().await;
+        assert_eq!((report.delivered, report.failed), (2, 1));
+        assert!(report.first_failure.is_some());
     }
 
     #[tokio::test]
     async fn a_row_that_cannot_be_removed_is_only_reported() {
-        let scene = Scene::of(["a", "b"]);
+        let scene = Scene::in_lobby(["a", "b"]);
         scene.gateway.answer("a", [Answer::Gone]);
         scene.connections.fail_removals();
-        assert_eq!(scene.run().await.unwrap(), (1, 1, 0, 0));
+        let report = scene.run().await;
+        assert_eq!((report.delivered, report.gone), (1, 1));
+        assert!(report.first_failure.is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! A moderator ends the connections of a user.
 
 use crate::access::{Action, Caller, Refusal, admit};
-use crate::model::{Identity, Room};
+use crate::model::{Connection, Identity, Room};
 use crate::ports::{Clock, CloseConnection, Closing, CountAction, ForgetConnection, ListRoom, PortError, SendFrame};
 
 /// Ends connections. Their rows go with the `$disconnect` event that follows.
@@ -61,22 +61,34 @@ where
     async fn end_all(&self, caller: &Caller, sub: &str, room: &Room) -> Result<usize, PortError> {
         let farewell = (self.encode)(room, &caller.session.user);
         let mut ended = 0;
-        let mut after = None;
-        loop {
-            let page = self.connections.in_room(room, after.as_ref(), None).await?;
-            let theirs = page.connections.iter().filter(|row| row.session.user.sub == sub);
-            for row in theirs.filter(|row| row.id != caller.connection) {
-                // Whether the user could be told why changes nothing.
-                let _ = self.gateway.send(&row.id, &farewell).await;
-                match self.gateway.close(&row.id).await? {
-                    Closing::Closed => ended += 1,
-                    // No event will come for it.
-                    Closing::Gone => drop(self.connections.remove(&row.id).await?),
+        // One shard after another: it is rarely done, and nobody waits for it.
+        for shard in 0..self.connections.shards() {
+            let mut after = None;
+            loop {
+                let page = self.connections.in_shard(room, shard, after.as_ref(), None).await?;
+                let theirs = page.connections.iter().filter(|row| row.session.user.sub == sub);
+                for row in theirs.filter(|row| row.id != caller.connection) {
+                    ended += usize::from(self.end(row, &farewell).await?);
+                }
+                match page.next {
+                    Some(next) => after = Some(next),
+                    None => break,
                 }
             }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(ended),
+        }
+        Ok(ended)
+    }
+
+    /// Returns whether it was there to be ended.
+    async fn end(&self, row: &Connection, farewell: &str) -> Result<bool, PortError> {
+        // Whether the user could be told why changes nothing.
+        let _ = self.gateway.send(&row.id, farewell).await;
+        match self.gateway.close(&row.id).await? {
+            Closing::Closed => Ok(true),
+            // No event will come for it.
+            Closing::Gone => {
+                self.connections.remove(&row.id).await?;
+                Ok(false)
             }
         }
     }

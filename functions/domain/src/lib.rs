@@ -9,8 +9,11 @@
 //! | [`Authorize`] | may this client connect, and who is it? |
 //! | [`Connect`] | a connection was accepted: remember it |
 //! | [`Disconnect`] | a connection ended: forget it |
-//! | [`SendMessage`] | a member says something: check it, give it an id and a time, … |
-//! | [`Broadcast`] | … and bring it to every other connection of the room |
+//! | [`SendMessage`] | a member says something: check it, give it an id and a time, record it, … |
+//! | [`FanOut`] | … and bring it to every other connection of the room, at once or by legs |
+//! | [`RunLeg`] | one leg: a shard of a large room, until its end or the invocation's |
+//! | [`Broadcast`] | one frame to many connections: what becomes of each |
+//! | [`History`] | a member reads what was said |
 //! | [`Rooms`] | who is here, and a move to another room |
 //! | [`Presence`] | tell a small room who came or went |
 //! | [`Kick`] | a moderator ends a user's connections |
@@ -24,7 +27,10 @@ mod authorize;
 mod broadcast;
 mod connect;
 mod disconnect;
+mod fan_out;
+mod history;
 mod kick;
+mod leg;
 pub mod model;
 pub mod ports;
 mod presence;
@@ -32,13 +38,23 @@ mod rooms;
 mod send_message;
 pub mod testing;
 
-pub use access::{Action, Allowed, Caller, RATE_ACTIONS_MAX, RATE_WINDOW_SECONDS, Refusal, Role, admit};
+pub use access::{
+    Action, Allowed, Caller, RATE_ACTIONS_MAX, RATE_WINDOW_SECONDS, Refusal, Role, USER_RATE_ACTIONS_MAX, admit,
+};
 pub use authorize::{AllowedOrigins, Attempt, Authorize, Denial};
 pub use broadcast::{Broadcast, BroadcastReport, GONE_GRACE_SECONDS, IN_FLIGHT_MAX, SLOW_ATTEMPTS_MAX};
 pub use connect::{CONNECTION_LIFETIME_SECONDS, Connect};
 pub use disconnect::Disconnect;
+pub use fan_out::{FanOut, INLINE_CONNECTIONS_MAX, Reach};
+pub use history::{
+    HISTORY_MESSAGES, HISTORY_MESSAGES_MAX, HISTORY_SECONDS, History, HistoryError, LOOK_BACK_MS, Pages, Place, Reading,
+};
 pub use kick::{Kick, KickError, Kicked};
-pub use model::{Connection, ConnectionId, Identity, InvalidRoom, Message, MessageId, Room, Session};
+pub use leg::{HOPS_MAX, LEG_AGE_SECONDS_MAX, LegEnd, LegReport, RESERVE_MS, RunLeg};
+pub use model::{
+    Connection, ConnectionId, Identity, InvalidMessageId, InvalidRoom, Leg, Message, MessageId, MessageKind, Room,
+    Session,
+};
 pub use presence::{Crowd, Direction, Movement, PRESENCE_CONNECTIONS_MAX, Presence, ROSTER_CONNECTIONS_MAX, Roster};
 pub use rooms::{Joined, Rooms, RoomsError};
 pub use send_message::{FRAME_BYTES_MAX, SendMessage, SendMessageError, Sending, Sent};

@@ -16,6 +16,21 @@ impl ConnectionId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the shard of a room that the connection belongs to, below `shards`: ids are spread evenly, and whoever
+    /// knows the id knows the shard.
+    pub fn shard(&self, shards: u32) -> u32 {
+        u32::try_from(self.digest() % u64::from(shards.max(1))).unwrap_or_default()
+    }
+
+    /// Returns a number that differs between ids and never changes: FNV-1a, <https://datatracker.ietf.org/doc/draft-eastlake-fnv/>.
+    pub(crate) fn digest(&self) -> u64 {
+        let digest = self.0.bytes().fold(0xcbf2_9ce4_8422_2325, |digest: u64, byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        // The lowest bits of FNV are its weakest.
+        digest ^ digest >> 32
+    }
 }
 
 impl fmt::Display for ConnectionId {
@@ -107,11 +122,22 @@ pub struct Connection {
     pub expires_at: u64,
 }
 
+/// As what a message is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// By a member.
+    Message,
+    /// By the house.
+    Announcement,
+}
+
 /// What receivers get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Unique; later messages have larger ids.
     pub id: MessageId,
+    /// As what it is said.
+    pub kind: MessageKind,
     /// Who said it.
     pub from: Identity,
     /// Where it was said.
@@ -122,14 +148,61 @@ pub struct Message {
     pub at_ms: u64,
 }
 
+/// Part of a broadcast: one shard of a room, from one connection on. What one invocation hands over to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leg {
+    /// The message, for the log and to tell how old it is.
+    pub message: MessageId,
+    /// To whom.
+    pub room: Room,
+    /// To which of them.
+    pub shard: u32,
+    /// The last connection that was served already.
+    pub after: Option<ConnectionId>,
+    /// Who does not get it: the sender.
+    pub except: ConnectionId,
+    /// How often it was handed over because time was up.
+    pub hops: u32,
+    /// What they get.
+    pub frame: String,
+}
+
 /// The id of a message: a ULID (<https://github.com/ulid/spec>), 26 characters that sort by time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(String);
 
+/// Why a text is no [`MessageId`]. Does not repeat it: it came from a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message's id is a ULID: 26 characters, as in its frame")]
+pub struct InvalidMessageId;
+
+/// The digits of ULIDs.
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
 impl MessageId {
+    /// Parses an id as [`MessageId::new`] writes it.
+    ///
+    /// # Errors
+    ///
+    /// When it is none.
+    pub fn parse(text: &str) -> Result<Self, InvalidMessageId> {
+        let digits = text.len() == 26 && text.bytes().all(|byte| CROCKFORD.contains(&byte));
+        // 26 digits hold 130 bits, an id 128.
+        if digits && text.as_bytes()[0] <= b'7' {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidMessageId)
+        }
+    }
+
+    /// Returns when the message was accepted, in milliseconds.
+    pub fn at_ms(&self) -> u64 {
+        let value = |byte: u8| CROCKFORD.iter().position(|digit| *digit == byte).unwrap_or_default() as u64;
+        self.0.bytes().take(10).fold(0, |time, byte| time << 5 | value(byte))
+    }
+
     /// Returns the id of 48 bits of time and the lower 80 bits of `random`.
     pub fn new(at_ms: u64, random: u128) -> Self {
-        const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
         let bits = u128::from(at_ms) << 80 | random & ((1 << 80) - 1);
         // 26 characters of 5 bits hold 130 bits; the highest two are zero.
         let digit = |place: u32| char::from(CROCKFORD[(bits >> (place * 5) & 31) as usize]);
@@ -170,6 +243,33 @@ mod tests {
             "01ARYZ6S410000000000000000"
         );
         assert_eq!(MessageId::new(0, u128::MAX).as_str(), "0000000000ZZZZZZZZZZZZZZZZ");
+    }
+
+    #[test]
+    fn message_ids_are_read_back() {
+        let id = MessageId::new(1_469_918_176_385, 7);
+        assert_eq!(MessageId::parse(id.as_str()), Ok(id.clone()));
+        assert_eq!(id.at_ms(), 1_469_918_176_385);
+        let lower = id.as_str().to_lowercase();
+        for bad in [
+            "",
+            "8ZZZZZZZZZZZZZZZZZZZZZZZZZ",
+            "0000000000000000000000000U",
+            &lower,
+            &"ä".repeat(13),
+        ] {
+            assert_eq!(MessageId::parse(bad), Err(InvalidMessageId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn shards_are_of_equal_size() {
+        let mut sizes = [0; 8];
+        for number in 0..8_000 {
+            sizes[ConnectionId::new(format!("BFaT_fALIA{number:05}=")).shard(8) as usize] += 1;
+        }
+        assert!(sizes.iter().all(|size| (900..1_100).contains(size)), "{sizes:?}");
+        assert_eq!(ConnectionId::new("c=").shard(0), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::model::{Connection, ConnectionId, MessageId, Room, Session};
+use crate::model::{Connection, ConnectionId, Leg, Message, MessageId, Room, Session};
 
 /// The outside did not do what it was asked. Not the fault of a client.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +40,18 @@ pub trait ForgetConnection: Sync {
     fn remove(&self, id: &ConnectionId) -> impl Future<Output = Result<Option<Connection>, PortError>> + Send;
 }
 
-/// Counts what a connection does.
+/// Counts what connections and users do.
 pub trait CountAction: Sync {
+    /// Counts one more action of the user `sub` in the window that began at `window` (seconds) and ends by `expires_at`.
+    /// Returns whether no more than `most` were counted in it.
+    fn count_user(
+        &self,
+        sub: &str,
+        window: u64,
+        most: u64,
+        expires_at: u64,
+    ) -> impl Future<Output = Result<bool, PortError>> + Send;
+
     /// Counts one more action in the window that began at `window` (seconds), unless `most` were counted in it. Never
     /// makes a row for an unknown connection.
     fn count(
@@ -73,16 +83,23 @@ pub trait MoveConnection: Sync {
     ) -> impl Future<Output = Result<Option<Connection>, PortError>> + Send;
 }
 
-/// Lists rooms.
+/// Lists rooms. A room is spread over shards, so that a large one can be read, written and served in parallel.
 pub trait ListRoom: Sync {
-    /// Returns some connections of `room`, `most` at most, in the order of their ids, beginning after `after`. They may
-    /// have expired.
-    fn in_room(
+    /// Returns how many shards each room has; at least one.
+    fn shards(&self) -> u32;
+
+    /// Returns some connections of one shard of `room`, `most` at most, in the order of their ids, beginning after
+    /// `after`. They may have expired, and may be a moment behind what was put.
+    fn in_shard(
         &self,
         room: &Room,
+        shard: u32,
         after: Option<&ConnectionId>,
         most: Option<usize>,
     ) -> impl Future<Output = Result<Page, PortError>> + Send;
+
+    /// Returns whether [`ListRoom::in_shard`] shows this connection in its room by now.
+    fn shows(&self, connection: &Connection) -> impl Future<Output = Result<bool, PortError>> + Send;
 }
 
 /// All verbs together, for what implements them. Use cases ask for those that they need, which are also the only ones
@@ -94,7 +111,7 @@ pub trait ConnectionRepository:
 
 impl<R: RememberConnection + ForgetConnection + CountAction + MoveConnection + ListRoom> ConnectionRepository for R {}
 
-/// Some of the connections of a room.
+/// Some of the connections of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// The connections; may be empty although more follow.
@@ -105,7 +122,7 @@ pub struct Page {
 
 /// Brings frames to connected clients.
 pub trait SendFrame: Sync {
-    /// Sends `frame`. Only an answer that is neither success, gone nor slow is an error.
+    /// Sends `frame`. An answer that is no [`Delivery`], or none in time, is an error.
     fn send(&self, to: &ConnectionId, frame: &str) -> impl Future<Output = Result<Delivery, PortError>> + Send;
 }
 
@@ -118,6 +135,8 @@ pub enum Delivery {
     Gone,
     /// The client does not read fast enough, or the account sends too much (HTTP 429). A later try may succeed.
     Slow,
+    /// We may not post there (HTTP 403): our configuration is wrong, and no repetition helps. Says nothing about the client.
+    Forbidden,
 }
 
 /// Ends connections.
@@ -133,6 +152,40 @@ pub enum Closing {
     Closed,
     /// There was no such connection any more.
     Gone,
+}
+
+/// Hands parts of broadcasts over to other invocations.
+pub trait HandOver: Sync {
+    /// Has `leg` run by another invocation, at least once, and does not wait for it.
+    fn hand_over(&self, leg: &Leg) -> impl Future<Output = Result<(), PortError>> + Send;
+}
+
+/// Records what was said.
+pub trait RecordMessage: Sync {
+    /// Records `message` until `expires_at` (seconds). When it returns, every [`ReadHistory`] sees it.
+    fn record(&self, message: &Message, expires_at: u64) -> impl Future<Output = Result<(), PortError>> + Send;
+}
+
+/// Reads what was said.
+pub trait ReadHistory: Sync {
+    /// Returns at most `most` messages of `room`, in the order of their ids, without those that have expired at `now`
+    /// (seconds): the first ones after `after`, or without it the last ones.
+    fn read(
+        &self,
+        room: &Room,
+        after: Option<&MessageId>,
+        most: usize,
+        now: u64,
+    ) -> impl Future<Output = Result<Excerpt, PortError>> + Send;
+}
+
+/// Some messages of a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    /// In the order of their ids.
+    pub messages: Vec<Message>,
+    /// Whether there may be more in the same direction.
+    pub more: bool,
 }
 
 /// Knows the time, and lets it pass.

@@ -1,12 +1,12 @@
 //! Who is in a room, and who comes and goes.
 //!
-//! A room is read by one bounded query, so what is told is about the beginning of a large room only, and exact in small
-//! ones up to the moment by which the index is behind the table. Rows that [`Broadcast`](crate::Broadcast) removes because
+//! A room is read by one bounded query of each shard, so what is told is about some of a large room only, and exact in
+//! small ones up to the moment by which the index is behind the table. Rows that [`Broadcast`](crate::Broadcast) removes because
 //! their client is gone leave without a word.
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::try_join_all;
 
-use crate::broadcast::{Broadcast, BroadcastReport, IN_FLIGHT_MAX};
+use crate::broadcast::{Broadcast, BroadcastReport};
 use crate::model::{Connection, Identity, Room};
 use crate::ports::{Clock, ForgetConnection, ListRoom, PortError, SendFrame};
 
@@ -15,7 +15,8 @@ use crate::ports::{Clock, ForgetConnection, ListRoom, PortError, SendFrame};
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html>
 pub const PRESENCE_CONNECTIONS_MAX: usize = 50;
 
-/// So many connections are looked at to answer who is in a room: about 60 KB, 8 read units.
+/// So many connections are looked at to answer who is in a room, and one more in each shard: about 60 KB, 8 read units,
+/// and so much for each shard at worst.
 pub const ROSTER_CONNECTIONS_MAX: usize = 200;
 
 /// Looks at rooms and tells their members.
@@ -77,10 +78,14 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock> Presence<R, G, C> {
     /// When it cannot be read.
     pub async fn look(&self, room: &Room, most: usize) -> Result<Crowd, PortError> {
         let now = self.broadcast.clock.now_seconds();
-        let page = self.broadcast.connections.in_room(room, None, Some(most + 1)).await?;
-        let more = page.connections.len() > most;
-        let alive = page.connections.into_iter().take(most);
-        let connections = alive.filter(|connection| connection.expires_at > now).collect();
+        let rows = &self.broadcast.connections;
+        let shards = (0..rows.shards()).map(|shard| rows.in_shard(room, shard, None, Some(most + 1)));
+        let pages = try_join_all(shards).await?;
+        let mut connections: Vec<_> = pages.into_iter().flat_map(|page| page.connections).collect();
+        let more = connections.len() > most;
+        connections.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        connections.truncate(most);
+        connections.retain(|connection| connection.expires_at > now);
         Ok(Crowd { connections, more })
     }
 
@@ -109,14 +114,7 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock> Presence<R, G, C> {
             user,
             at_ms: self.broadcast.clock.now_ms(),
         });
-        stream::iter(others)
-            .map(|other| self.broadcast.deliver(other, &frame))
-            .buffer_unordered(IN_FLIGHT_MAX)
-            .fold(BroadcastReport::default(), |mut report, outcome| async move {
-                report.count(outcome);
-                report
-            })
-            .await
+        self.broadcast.to(others, &frame).await
     }
 }
 

@@ -1,9 +1,13 @@
-//! A member says something: check it, give it an id and a time, bring it to the room.
+//! A member says something: check it, give it an id and a time, record it, bring it to the room.
 
 use crate::access::{Action, Caller, Refusal, admit};
-use crate::broadcast::{Broadcast, BroadcastReport};
-use crate::model::{Message, MessageId, Room};
-use crate::ports::{Clock, CountAction, ForgetConnection, ListRoom, MessageIds, PortError, SendFrame};
+use crate::broadcast::Broadcast;
+use crate::fan_out::{FanOut, Reach};
+use crate::history::HISTORY_SECONDS;
+use crate::model::{Leg, Message, MessageId, MessageKind, Room};
+use crate::ports::{
+    Clock, CountAction, ForgetConnection, HandOver, ListRoom, MessageIds, PortError, RecordMessage, SendFrame,
+};
 
 /// The largest frame that API Gateway carries, in either direction.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html>
@@ -11,11 +15,13 @@ pub const FRAME_BYTES_MAX: usize = 32 * 1024;
 
 /// Accepts messages and brings them to rooms.
 #[derive(Clone, Debug)]
-pub struct SendMessage<R, G, C, I> {
+pub struct SendMessage<R, G, C, H, M, I> {
     /// The way to the room.
-    pub broadcast: Broadcast<R, G, C>,
-    /// As what it is said: [`Action::SendMessage`] or [`Action::Announce`].
-    pub action: Action,
+    pub fan_out: FanOut<R, G, C, H>,
+    /// Where it is recorded.
+    pub messages: M,
+    /// As what it is said.
+    pub kind: MessageKind,
     /// Names messages.
     pub ids: I,
     /// Writes the frame that receivers get. The wire format is not the domain's business; its size is.
@@ -40,11 +46,12 @@ pub struct Sent {
     pub id: MessageId,
     /// Where it went.
     pub room: Room,
-    /// Whom it reached.
-    pub report: BroadcastReport,
+    /// How the room was reached.
+    pub reach: Reach,
 }
 
-/// Why a message was not accepted. Nobody received it, except after `Unavailable`.
+/// Why a message was not accepted. Nobody received it, except after `Unavailable`: then it may be in the history, and
+/// some may have received it.
 #[derive(Debug, thiserror::Error)]
 pub enum SendMessageError {
     /// The sender may not.
@@ -59,19 +66,21 @@ pub enum SendMessageError {
     /// Receivers would need a frame larger than [`FRAME_BYTES_MAX`].
     #[error("data needs a frame of more than {FRAME_BYTES_MAX} bytes")]
     TooLarge,
-    /// The room could not be read; our fault.
+    /// It could not be recorded, or not be brought to all of the room; our fault.
     #[error("message could not be sent")]
     Unavailable(#[source] PortError),
 }
 
-impl<R, G, C, I> SendMessage<R, G, C, I>
+impl<R, G, C, H, M, I> SendMessage<R, G, C, H, M, I>
 where
     R: CountAction + ListRoom + ForgetConnection,
     G: SendFrame,
     C: Clock,
+    H: HandOver,
+    M: RecordMessage,
     I: MessageIds,
 {
-    /// Brings the message to every other connection of the room.
+    /// Records the message and brings the message to every other connection of the room.
     ///
     /// # Errors
     ///
@@ -84,12 +93,13 @@ where
         if data.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
             return Err(SendMessageError::ControlCharacters);
         }
-        let Broadcast { connections, clock, .. } = &self.broadcast;
-        let row = admit(connections, clock, &sender, self.action).await?;
+        let Broadcast { connections, clock, .. } = &self.fan_out.broadcast;
+        let row = admit(connections, clock, &sender, self.kind.action()).await?;
         let room = room.unwrap_or(row.room);
         let at_ms = clock.now_ms();
         let message = Message {
             id: self.ids.next(at_ms),
+            kind: self.kind,
             from: sender.session.user,
             room,
             data,
@@ -99,13 +109,37 @@ where
         if frame.len() > FRAME_BYTES_MAX {
             return Err(SendMessageError::TooLarge);
         }
-        let Message { id, room, .. } = message;
-        let report = self
-            .broadcast
-            .execute(&room, &sender.connection, &frame)
+        // Before anybody hears of it: who is not reached finds it there.
+        self.messages
+            .record(&message, at_ms / 1_000 + HISTORY_SECONDS)
             .await
             .map_err(SendMessageError::Unavailable)?;
-        Ok(Sent { id, room, report })
+        let Message { id, room, .. } = message;
+        let whole = Leg {
+            message: id.clone(),
+            room: room.clone(),
+            shard: 0,
+            after: None,
+            except: sender.connection,
+            hops: 0,
+            frame,
+        };
+        let reach = self
+            .fan_out
+            .start(&whole)
+            .await
+            .map_err(SendMessageError::Unavailable)?;
+        Ok(Sent { id, room, reach })
+    }
+}
+
+impl MessageKind {
+    /// Returns what it takes to say it.
+    fn action(self) -> Action {
+        match self {
+            Self::Message => Action::SendMessage,
+            Self::Announcement => Action::Announce,
+        }
     }
 }
 
@@ -114,13 +148,19 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::testing::{FakeClock, FakeConnections, FakeGateway, FakeIds, caller, connection};
+    use crate::ports::ReadHistory;
+    use crate::testing::{
+        FakeClock, FakeConnections, FakeGateway, FakeIds, FakeLegs, FakeMessages, caller, connection,
+    };
 
     const NOW: u64 = 100_000;
 
     struct Scene {
         connections: FakeConnections,
         gateway: FakeGateway,
+        legs: FakeLegs,
+        messages: FakeMessages,
+        inline_max: usize,
     }
 
     impl Scene {
@@ -136,7 +176,20 @@ mod tests {
             Self {
                 connections,
                 gateway: FakeGateway::default(),
+                legs: FakeLegs::default(),
+                messages: FakeMessages::default(),
+                inline_max: 100,
             }
+        }
+
+        async fn recorded(&self, room: &str) -> Vec<String> {
+            let excerpt = self.messages.read(&Room::parse(room).unwrap(), None, 9, NOW).await;
+            excerpt
+                .unwrap()
+                .messages
+                .into_iter()
+                .map(|message| message.data)
+                .collect()
         }
 
         async fn send(&self, change: impl FnOnce(&mut Sending)) -> Result<Sent, SendMessageError> {
@@ -147,8 +200,13 @@ mod tests {
             };
             let encode = |message: &Message| format!("{} {}", message.from.sub, message.data);
             let send = SendMessage {
-                broadcast,
-                action: Action::SendMessage,
+                fan_out: FanOut {
+                    broadcast,
+                    others: self.legs.clone(),
+                    inline_max: self.inline_max,
+                },
+                messages: self.messages.clone(),
+                kind: MessageKind::Message,
                 ids: FakeIds::default(),
                 encode,
             };
@@ -166,9 +224,38 @@ mod tests {
     async fn a_message_goes_to_the_others_in_the_senders_room() {
         let scene = Scene::new();
         let sent = scene.send(|_| {}).await.unwrap();
-        assert_eq!((sent.room.as_str(), sent.report.delivered), ("blue", 2));
+        let Reach::Here(report) = sent.reach else {
+            panic!("handed over")
+        };
+        assert_eq!((sent.room.as_str(), report.delivered), ("blue", 2));
         assert_eq!(scene.gateway.receivers(), ["b1", "b2"]);
         assert_eq!(scene.gateway.frames("b1"), ["sender hello"]);
+        assert_eq!(scene.recorded("blue").await, ["hello"]);
+    }
+
+    #[tokio::test]
+    async fn a_large_room_does_not_hold_the_sender() {
+        let mut scene = Scene::new();
+        scene.inline_max = 1;
+        for number in 0..20 {
+            scene.connections.insert(connection(&format!("c{number}"), "blue"));
+        }
+        let sent = scene.send(|_| {}).await.unwrap();
+        assert!(matches!(sent.reach, Reach::HandedOver { .. }));
+        assert!(scene.gateway.receivers().is_empty());
+        for leg in scene.legs.taken() {
+            assert_eq!((leg.frame.as_str(), &leg.message), ("sender hello", &sent.id));
+        }
+        assert_eq!(scene.recorded("blue").await, ["hello"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_recorded_is_not_said() {
+        let scene = Scene::new();
+        scene.messages.fail();
+        let error = scene.send(|_| {}).await.unwrap_err();
+        assert!(matches!(error, SendMessageError::Unavailable(_)), "{error:?}");
+        assert!(scene.gateway.receivers().is_empty());
     }
 
     #[tokio::test]
@@ -201,6 +288,7 @@ mod tests {
             "{error:?}"
         );
         assert!(scene.gateway.receivers().is_empty());
+        assert!(scene.recorded("blue").await.is_empty());
     }
 
     #[tokio::test]

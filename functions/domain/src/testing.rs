@@ -1,6 +1,6 @@
 //! Ports in memory, for tests of the use cases and of the handlers above them. Clones share their state.
 //!
-//! [`connection_repository_contract`] holds what every [`ConnectionRepository`] promises; the fake keeps it too.
+//! [`contracts`] holds what every implementation of a port promises; the ones here keep it, too.
 
 #![allow(
     clippy::missing_panics_doc,
@@ -12,14 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::access::Caller;
-use crate::model::{Connection, ConnectionId, Identity, MessageId, Room, Session};
+use crate::model::{Connection, ConnectionId, Identity, Leg, Message, MessageId, MessageKind, Room, Session};
 use crate::ports::{
-    Clock, CloseConnection, Closing, ConnectionRepository, CountAction, Counted, Delivery, ForgetConnection, ListRoom,
-    MessageIds, MoveConnection, Page, PortError, RememberConnection, SendFrame, TokenError, TokenVerifier,
+    Clock, CloseConnection, Closing, CountAction, Counted, Delivery, Excerpt, ForgetConnection, HandOver, ListRoom,
+    MessageIds, MoveConnection, Page, PortError, ReadHistory, RecordMessage, RememberConnection, SendFrame, TokenError,
+    TokenVerifier,
 };
+
+pub mod contracts;
 
 /// Small, so that tests read several pages.
 const PAGE_ITEMS_MAX: usize = 7;
+
+/// Shards of each room.
+const SHARDS: u32 = 3;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -60,6 +66,31 @@ pub fn caller(id: &str, token_expires_at: u64) -> Caller {
     }
 }
 
+/// Returns a message of "alice" that was accepted at `at_ms`.
+pub fn message(room: &str, at_ms: u64) -> Message {
+    Message {
+        id: MessageId::new(at_ms, 1),
+        kind: MessageKind::Message,
+        from: session("alice", 0).user,
+        room: Room::parse(room).unwrap_or_else(|_| Room::lobby()),
+        data: "hello".to_owned(),
+        at_ms,
+    }
+}
+
+/// Returns the first leg of a message of `sender` with the frame `frame`.
+pub fn leg(room: &str, sender: &str) -> Leg {
+    Leg {
+        message: MessageId::new(0, 0),
+        room: Room::parse(room).unwrap_or_else(|_| Room::lobby()),
+        shard: 0,
+        after: None,
+        except: ConnectionId::new(sender),
+        hops: 0,
+        frame: "frame".to_owned(),
+    }
+}
+
 /// Connections in a map.
 #[derive(Clone, Debug, Default)]
 pub struct FakeConnections(Arc<Mutex<Rows>>);
@@ -69,6 +100,10 @@ struct Rows {
     by_id: BTreeMap<ConnectionId, Connection>,
     /// Window and number of actions.
     counts: BTreeMap<ConnectionId, (u64, u64)>,
+    /// By user and window.
+    user_counts: BTreeMap<(String, u64), u64>,
+    /// So many looks for a connection are in vain.
+    behind: u32,
     all_fail: bool,
     removals_fail: bool,
 }
@@ -108,6 +143,11 @@ impl FakeConnections {
     /// From now on removals fail.
     pub fn fail_removals(&self) {
         lock(&self.0).removals_fail = true;
+    }
+
+    /// The next `looks` for a connection among those of its room are in vain.
+    pub fn be_behind(&self, looks: u32) {
+        lock(&self.0).behind = looks;
     }
 
     fn rows(&self, operation: &str) -> Result<MutexGuard<'_, Rows>, PortError> {
@@ -156,6 +196,14 @@ impl CountAction for FakeConnections {
         *number += 1;
         Ok(Counted::Within(row))
     }
+
+    async fn count_user(&self, sub: &str, window: u64, most: u64, _expires_at: u64) -> Result<bool, PortError> {
+        let mut rows = self.rows("count")?;
+        let number = rows.user_counts.entry((sub.to_owned(), window)).or_default();
+        let within = *number < most;
+        *number += u64::from(within);
+        Ok(within)
+    }
 }
 
 impl MoveConnection for FakeConnections {
@@ -171,15 +219,134 @@ impl MoveConnection for FakeConnections {
 }
 
 impl ListRoom for FakeConnections {
-    async fn in_room(&self, room: &Room, after: Option<&ConnectionId>, most: Option<usize>) -> Result<Page, PortError> {
+    fn shards(&self) -> u32 {
+        SHARDS
+    }
+
+    async fn in_shard(
+        &self,
+        room: &Room,
+        shard: u32,
+        after: Option<&ConnectionId>,
+        most: Option<usize>,
+    ) -> Result<Page, PortError> {
         let rows = self.rows("query")?;
-        let mut rest = rows
-            .by_id
-            .values()
-            .filter(|row| row.room == *room && after.is_none_or(|after| row.id > *after));
+        let mut rest = rows.by_id.values().filter(|row| {
+            row.room == *room && row.id.shard(SHARDS) == shard && after.is_none_or(|after| row.id > *after)
+        });
         let connections: Vec<_> = rest.by_ref().take(most.unwrap_or(PAGE_ITEMS_MAX)).cloned().collect();
         let next = rest.next().and_then(|_| connections.last()).map(|last| last.id.clone());
         Ok(Page { connections, next })
+    }
+
+    async fn shows(&self, connection: &Connection) -> Result<bool, PortError> {
+        let mut rows = self.rows("query")?;
+        if rows.behind > 0 {
+            rows.behind -= 1;
+            return Ok(false);
+        }
+        let row = rows.by_id.get(&connection.id);
+        Ok(row.is_some_and(|row| row.room == connection.room))
+    }
+}
+
+/// Messages in a map.
+#[derive(Clone, Debug, Default)]
+pub struct FakeMessages(Arc<Mutex<Said>>);
+
+#[derive(Debug, Default)]
+struct Said {
+    /// With the end of its life.
+    by_id: BTreeMap<(Room, MessageId), (u64, Message)>,
+    all_fail: bool,
+}
+
+impl FakeMessages {
+    /// From now on every call fails.
+    pub fn fail(&self) {
+        lock(&self.0).all_fail = true;
+    }
+
+    fn said(&self, operation: &str) -> Result<MutexGuard<'_, Said>, PortError> {
+        let said = lock(&self.0);
+        if said.all_fail {
+            Err(failure(operation))
+        } else {
+            Ok(said)
+        }
+    }
+}
+
+impl RecordMessage for FakeMessages {
+    async fn record(&self, message: &Message, expires_at: u64) -> Result<(), PortError> {
+        let key = (message.room.clone(), message.id.clone());
+        self.said("record")?.by_id.insert(key, (expires_at, message.clone()));
+        Ok(())
+    }
+}
+
+impl ReadHistory for FakeMessages {
+    async fn read(&self, room: &Room, after: Option<&MessageId>, most: usize, now: u64) -> Result<Excerpt, PortError> {
+        let said = self.said("read")?;
+        let all: Vec<_> = said
+            .by_id
+            .iter()
+            .filter(|((of, id), (expires_at, _))| {
+                of == room && *expires_at > now && after.is_none_or(|after| id > after)
+            })
+            .map(|(_, (_, message))| message.clone())
+            .collect();
+        let more = all.len() > most;
+        let skipped = if after.is_some() {
+            0
+        } else {
+            all.len().saturating_sub(most)
+        };
+        let messages = all.into_iter().skip(skipped).take(most).collect();
+        Ok(Excerpt { messages, more })
+    }
+}
+
+/// Takes legs, and keeps them in order.
+#[derive(Clone, Debug, Default)]
+pub struct FakeLegs(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    legs: VecDeque<Leg>,
+    all_fail: bool,
+}
+
+impl FakeLegs {
+    /// From now on nobody takes a leg.
+    pub fn fail(&self) {
+        lock(&self.0).all_fail = true;
+    }
+
+    /// Returns what was handed over so far.
+    pub fn taken(&self) -> Vec<Leg> {
+        lock(&self.0).legs.iter().cloned().collect()
+    }
+
+    /// Adds a leg, as if it was handed over.
+    pub fn give(&self, leg: Leg) {
+        lock(&self.0).legs.push_back(leg);
+    }
+
+    /// Takes the first leg away.
+    pub fn next(&self) -> Option<Leg> {
+        lock(&self.0).legs.pop_front()
+    }
+}
+
+impl HandOver for FakeLegs {
+    async fn hand_over(&self, leg: &Leg) -> Result<(), PortError> {
+        let mut taken = lock(&self.0);
+        if taken.all_fail {
+            return Err(failure("hand over"));
+        }
+        taken.legs.push_back(leg.clone());
+        Ok(())
     }
 }
 
@@ -190,6 +357,8 @@ pub enum Answer {
     Gone,
     /// [`Delivery::Slow`].
     Slow,
+    /// [`Delivery::Forbidden`].
+    Forbidden,
     /// An error.
     Fail,
 }
@@ -224,9 +393,11 @@ impl FakeGateway {
         lock(&self.0).frames.get(to).cloned().unwrap_or_default()
     }
 
-    /// Returns which connections were ended, in order.
+    /// Returns which connections were ended, in order of id.
     pub fn closed(&self) -> Vec<String> {
-        lock(&self.0).closed.clone()
+        let mut closed = lock(&self.0).closed.clone();
+        closed.sort_unstable();
+        closed
     }
 
     /// Returns how often `to` was tried.
@@ -255,6 +426,7 @@ impl SendFrame for FakeGateway {
         match sent.answers.get_mut(to.as_str()).and_then(VecDeque::pop_front) {
             Some(Answer::Gone) => Ok(Delivery::Gone),
             Some(Answer::Slow) => Ok(Delivery::Slow),
+            Some(Answer::Forbidden) => Ok(Delivery::Forbidden),
             Some(Answer::Fail) => Err(failure("send")),
             None => {
                 sent.frames.entry(to.to_string()).or_default().push(frame.to_owned());
@@ -269,7 +441,7 @@ impl CloseConnection for FakeGateway {
         let mut sent = lock(&self.0);
         match sent.answers.get_mut(id.as_str()).and_then(VecDeque::pop_front) {
             Some(Answer::Gone) => Ok(Closing::Gone),
-            Some(Answer::Slow | Answer::Fail) => Err(failure("close")),
+            Some(Answer::Slow | Answer::Forbidden | Answer::Fail) => Err(failure("close")),
             None => {
                 sent.closed.push(id.to_string());
                 Ok(Closing::Closed)
@@ -290,10 +462,10 @@ async fn yield_once() {
     .await;
 }
 
-/// A clock that stands still; sleeping is free and counted.
+/// A clock that goes on only by sleeping, at once.
 #[derive(Clone, Debug)]
 pub struct FakeClock {
-    now_ms: u64,
+    begun_ms: u64,
     slept: Arc<Mutex<Duration>>,
 }
 
@@ -301,7 +473,7 @@ impl FakeClock {
     /// Returns a clock that shows `seconds` since 1970.
     pub fn at_seconds(seconds: u64) -> Self {
         Self {
-            now_ms: seconds * 1000,
+            begun_ms: seconds * 1000,
             slept: Arc::default(),
         }
     }
@@ -314,7 +486,7 @@ impl FakeClock {
 
 impl Clock for FakeClock {
     fn now_ms(&self) -> u64 {
-        self.now_ms
+        self.begun_ms + u64::try_from(self.slept().as_millis()).unwrap_or(u64::MAX)
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -369,128 +541,6 @@ impl TokenVerifier for FakeTokens {
     }
 }
 
-/// Checks what every repository promises. `connections` must be empty.
-///
-/// # Errors
-///
-/// When a call fails.
-///
-/// # Panics
-///
-/// When a promise is broken.
-pub async fn connection_repository_contract(connections: &impl ConnectionRepository) -> Result<(), PortError> {
-    let room = Room::lobby();
-    let first = ConnectionId::new("c00=");
-    assert_eq!(
-        connections.in_room(&room, None, None).await?,
-        Page::default(),
-        "an empty room has one empty page"
-    );
-    assert_eq!(connections.remove(&first).await?, None, "an unknown row can be removed");
-    assert_eq!(connections.count(&first, 10, 1).await?, Counted::Unknown);
-    assert_eq!(connections.move_to(&first, &room).await?, None);
-    assert_eq!(
-        connections.in_room(&room, None, None).await?,
-        Page::default(),
-        "counting and moving make no rows"
-    );
-
-    let mut expected = Vec::new();
-    for number in 0..20 {
-        let mut row = connection(&format!("c{number:02}="), "lobby");
-        row.session = Session {
-            user: Identity {
-                sub: format!("user {number}"),
-                name: (number % 2 == 0).then(|| "Zoë".to_owned()),
-                roles: (0..number % 3).map(|role| format!("role-{role}")).collect(),
-            },
-            token_expires_at: 4_000_000_000,
-        };
-        row.connected_at = 2_000_000_000 + number;
-        row.expires_at = 3_000_000_000 + number;
-        connections.put(&row).await?;
-        expected.push(row);
-    }
-    connections.put(&connection("x", "elsewhere")).await?;
-
-    assert_eq!(
-        all_in(connections, &room).await?,
-        expected,
-        "a room holds its connections, each once, in order"
-    );
-
-    let some = connections.in_room(&room, None, Some(3)).await?;
-    assert_eq!(some.connections, expected[..3], "no more than asked for");
-    assert_eq!(some.next.as_ref(), Some(&expected[2].id));
-
-    rates_contract(connections, &expected[0]).await?;
-    let other = Room::parse("other").unwrap_or_else(|_| Room::lobby());
-    let before = expected.remove(0);
-    let after = Connection {
-        room: other.clone(),
-        ..before.clone()
-    };
-    assert_eq!(
-        connections.move_to(&first, &other).await?,
-        Some(before),
-        "moving tells where it was"
-    );
-    assert_eq!(all_in(connections, &other).await?, vec![after.clone()]);
-    let renamed = Connection {
-        connected_at: 1,
-        ..after
-    };
-    connections.put(&renamed).await?;
-    assert_eq!(
-        all_in(connections, &other).await?,
-        [renamed],
-        "a second put replaces the first"
-    );
-    let removed = expected.remove(0);
-    assert_eq!(connections.remove(&removed.id).await?, Some(removed.clone()));
-    assert_eq!(connections.remove(&removed.id).await?, None);
-    assert_eq!(
-        all_in(connections, &room).await?,
-        expected,
-        "what moved or was removed has left the room"
-    );
-    Ok(())
-}
-
-/// Counting is exact within a window, and begins anew in the next one.
-async fn rates_contract(connections: &impl ConnectionRepository, row: &Connection) -> Result<(), PortError> {
-    let within = Counted::Within(row.clone());
-    for (window, counted) in [
-        (10, &within),
-        (10, &within),
-        (10, &Counted::Exceeded),
-        (20, &within),
-        // An instance whose clock is behind counts in the later window.
-        (10, &within),
-        (20, &Counted::Exceeded),
-    ] {
-        assert_eq!(
-            &connections.count(&row.id, window, 2).await?,
-            counted,
-            "window {window}"
-        );
-    }
-    Ok(())
-}
-
-async fn all_in(connections: &impl ConnectionRepository, room: &Room) -> Result<Vec<Connection>, PortError> {
-    let mut all = Vec::new();
-    let mut after = None;
-    loop {
-        let page = connections.in_room(room, after.as_ref(), None).await?;
-        all.extend(page.connections);
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(all),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -498,9 +548,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_fake_repository_keeps_the_contract() {
-        connection_repository_contract(&FakeConnections::default())
-            .await
-            .unwrap();
+    async fn the_fakes_keep_the_contracts() {
+        contracts::connections(&FakeConnections::default()).await.unwrap();
+        contracts::messages(&FakeMessages::default()).await.unwrap();
+        let gateway = FakeGateway::default();
+        let (open, gone) = (ConnectionId::new("open="), ConnectionId::new("gone="));
+        gateway.answer("gone=", [Answer::Gone, Answer::Gone]);
+        contracts::gateway(&gateway, &open, &gone).await.unwrap();
+        assert_eq!(gateway.frames("open="), contracts::GATEWAY_FRAMES);
+        assert_eq!(gateway.closed(), ["open="]);
     }
 }

@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The client left, or its handshake is not finished: `GoneException`.
 const GONE: u16 = 410;
+/// The function's role may not post, or the endpoint is of another API: `ForbiddenException`.
+const FORBIDDEN: u16 = 403;
 /// The account's rate is used up, or the client reads too slowly: `LimitExceededException`.
 const TOO_MANY_REQUESTS: u16 = 429;
 
@@ -75,6 +77,7 @@ impl SendFrame for ApiGateway {
                     status: TOO_MANY_REQUESTS,
                     ..
                 }) => return Ok(Delivery::Slow),
+                Err(PostError::Status { status: FORBIDDEN, .. }) => return Ok(Delivery::Forbidden),
                 Err(error) if attempt < ATTEMPTS_MAX && may_pass(&error) => {
                     attempt += 1;
                     tokio::time::sleep(PAUSE).await;

@@ -9,11 +9,12 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_types::timeout::TimeoutConfig;
-use functions_domain::{Broadcast, Presence};
+use functions_domain::{Broadcast, FanOut, Presence};
 
-use super::{ApiGateway, DynamoDb, ParameterStoreTokens};
+use super::{ApiGateway, DynamoDb, LambdaLegs, Messages, ParameterStoreTokens};
 use crate::config::{
-    CONNECTIONS_TABLE, ConfigError, Environment, MANAGEMENT_ENDPOINT, TOKEN_AUDIENCE, TOKEN_KEY_PARAMETER,
+    BROADCAST_FUNCTION, CONNECTIONS_TABLE, ConfigError, Environment, MANAGEMENT_ENDPOINT, MESSAGES_TABLE, RATES_TABLE,
+    TOKEN_AUDIENCE, TOKEN_KEY_PARAMETER,
 };
 use crate::frames;
 use crate::runtime::StartError;
@@ -72,7 +73,72 @@ impl<'a> Aws<'a> {
     ///
     /// When it names none.
     pub fn connections(&self) -> Result<DynamoDb, ConfigError> {
-        Ok(DynamoDb::new(self, self.environment.require(CONNECTIONS_TABLE)?))
+        let environment = self.environment;
+        Ok(DynamoDb::new(
+            self.dynamodb(),
+            environment.require(CONNECTIONS_TABLE)?,
+            environment.require(RATES_TABLE)?,
+            environment.room_shards()?,
+        ))
+    }
+
+    /// Returns what was said, in the table that the environment names.
+    ///
+    /// # Errors
+    ///
+    /// When it names none.
+    pub fn messages(&self) -> Result<Messages, ConfigError> {
+        Ok(Messages::new(
+            self.dynamodb(),
+            self.environment.require(MESSAGES_TABLE)?,
+        ))
+    }
+
+    /// Returns the way to the invocations of the function that the environment names.
+    ///
+    /// # Errors
+    ///
+    /// When it names none.
+    pub fn legs(&self) -> Result<LambdaLegs, ConfigError> {
+        Ok(LambdaLegs::new(self, self.environment.require(BROADCAST_FUNCTION)?))
+    }
+
+    /// Returns the way to the other invocations of this function.
+    ///
+    /// # Errors
+    ///
+    /// When this is no function.
+    pub fn own_legs(&self) -> Result<LambdaLegs, ConfigError> {
+        Ok(LambdaLegs::new(
+            self,
+            self.environment.require("AWS_LAMBDA_FUNCTION_NAME")?,
+        ))
+    }
+
+    /// Returns the way to all of a room.
+    ///
+    /// # Errors
+    ///
+    /// When the environment does not say where that is.
+    pub fn fan_out<C>(&self, clock: C) -> Result<FanOut<DynamoDb, ApiGateway, C, LambdaLegs>, ConfigError> {
+        Ok(FanOut {
+            broadcast: self.broadcast(clock)?,
+            others: self.legs()?,
+            inline_max: self.environment.inline_connections_max()?,
+        })
+    }
+
+    /// Returns the way to connections.
+    ///
+    /// # Errors
+    ///
+    /// When the environment does not say where that is.
+    pub fn broadcast<C>(&self, clock: C) -> Result<Broadcast<DynamoDb, ApiGateway, C>, ConfigError> {
+        Ok(Broadcast {
+            connections: self.connections()?,
+            gateway: self.gateway()?,
+            clock,
+        })
     }
 
     /// Returns the gateway at the endpoint that the environment names.
@@ -94,13 +160,8 @@ impl<'a> Aws<'a> {
     ///
     /// When the environment does not name them.
     pub fn presence<C>(&self, clock: C) -> Result<Presence<DynamoDb, ApiGateway, C>, ConfigError> {
-        let broadcast = Broadcast {
-            connections: self.connections()?,
-            gateway: self.gateway()?,
-            clock,
-        };
         Ok(Presence {
-            broadcast,
+            broadcast: self.broadcast(clock)?,
             encode: frames::presence,
         })
     }

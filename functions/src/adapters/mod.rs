@@ -7,11 +7,15 @@
 mod api_gateway;
 mod aws;
 mod dynamodb;
+mod lambda;
+mod messages;
 mod parameter_store;
 mod system;
 
 pub use api_gateway::ApiGateway;
 pub use aws::Aws;
 pub use dynamodb::DynamoDb;
+pub use lambda::LambdaLegs;
+pub use messages::Messages;
 pub use parameter_store::ParameterStoreTokens;
 pub use system::{RandomIds, SystemClock};

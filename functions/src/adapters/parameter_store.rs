@@ -95,7 +95,7 @@ impl ParameterStoreTokens {
 }
 
 /// Throttling has status 400 in this protocol, and a name that tells.
-fn may_pass(error: &CallError) -> bool {
+pub(super) fn may_pass(error: &CallError) -> bool {
     match error {
         CallError::Transport { .. } => true,
         CallError::Service { status, code, .. } => *status >= 500 || *status == 429 || code.starts_with("Throttl"),

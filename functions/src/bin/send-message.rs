@@ -2,20 +2,16 @@
 
 use functions::adapters::{Aws, RandomIds, SystemClock};
 use functions::{frames, handlers, runtime};
-use functions_domain::{Action, Broadcast, SendMessage};
+use functions_domain::{MessageKind, SendMessage};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
     let environment = runtime::start();
     let aws = Aws::new(&environment)?;
-    let broadcast = Broadcast {
-        connections: aws.connections()?,
-        gateway: aws.gateway()?,
-        clock: SystemClock,
-    };
     let send_message = SendMessage {
-        broadcast,
-        action: Action::SendMessage,
+        fan_out: aws.fan_out(SystemClock)?,
+        messages: aws.messages()?,
+        kind: MessageKind::Message,
         ids: RandomIds,
         encode: frames::message,
     };

@@ -1,7 +1,9 @@
 //! Frames from clients. Read strictly: a field that the action does not know is refused, since a misspelt `room` would
 //! otherwise send words into the wrong one.
 
-use functions_domain::{FRAME_BYTES_MAX, InvalidRoom, Room};
+use functions_domain::{
+    FRAME_BYTES_MAX, HISTORY_MESSAGES, HISTORY_MESSAGES_MAX, InvalidMessageId, InvalidRoom, MessageId, Place, Room,
+};
 use serde_json::{Map, Value};
 
 use super::{ErrorCode, Rejection};
@@ -34,6 +36,19 @@ pub struct JoinFrame {
 /// A `who` frame.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WhoFrame {
+    /// The client's own name for the frame.
+    pub id: Option<String>,
+}
+
+/// A `history` frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryFrame {
+    /// Of which room; the caller's, if it is not given.
+    pub room: Option<Room>,
+    /// From where on: `after` resumes, `cursor` asks for the next page, neither for the last messages.
+    pub from: Place,
+    /// So many messages at most.
+    pub limit: usize,
     /// The client's own name for the frame.
     pub id: Option<String>,
 }
@@ -111,6 +126,41 @@ pub fn who(body: &str) -> Result<WhoFrame, Rejection> {
     Ok(WhoFrame { id: fields.id })
 }
 
+/// Parses a `history` frame.
+///
+/// # Errors
+///
+/// The rejection to send back.
+pub fn history(body: &str) -> Result<HistoryFrame, Rejection> {
+    let mut fields = Fields::of(body, &["room", "after", "cursor", "limit"])?;
+    let room = fields.room()?;
+    let from = match (fields.message_id("after")?, fields.message_id("cursor")?) {
+        (None, None) => Place::Last,
+        (Some(seen), None) => Place::Resume(seen),
+        (None, Some(last)) => Place::Cursor(last),
+        (Some(_), Some(_)) => {
+            return Err(fields.reject(ErrorCode::BadField, "give `after` or `cursor`, not both"));
+        }
+    };
+    let limit = match fields.take("limit") {
+        None | Some(Value::Null) => Some(HISTORY_MESSAGES),
+        Some(limit) => limit
+            .as_u64()
+            .and_then(|limit| usize::try_from(limit).ok())
+            .filter(|limit| (1..=HISTORY_MESSAGES_MAX).contains(limit)),
+    };
+    let Some(limit) = limit else {
+        let message = format!("`limit` must be a whole number from 1 to {HISTORY_MESSAGES_MAX}");
+        return Err(fields.reject(ErrorCode::BadField, message));
+    };
+    Ok(HistoryFrame {
+        room,
+        from,
+        limit,
+        id: fields.id,
+    })
+}
+
 /// Parses a `kick` frame.
 ///
 /// # Errors
@@ -172,6 +222,15 @@ impl Fields {
             Some(_) => Err(InvalidRoom),
         };
         room.map_err(|reason| self.reject(ErrorCode::BadRoom, reason.to_string()))
+    }
+
+    fn message_id(&mut self, name: &str) -> Result<Option<MessageId>, Rejection> {
+        let id = match self.take(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(id)) => MessageId::parse(&id).map(Some),
+            Some(_) => Err(InvalidMessageId),
+        };
+        id.map_err(|reason| self.reject(ErrorCode::BadField, format!("`{name}`: {reason}")))
     }
 
     fn reject(&self, code: ErrorCode, message: impl Into<String>) -> Rejection {
@@ -254,5 +313,36 @@ mod tests {
         assert_eq!(code(kick("{}").err()), ErrorCode::BadField);
         assert_eq!(code(kick(r#"{"sub":5}"#).err()), ErrorCode::BadField);
         assert_eq!(code(kick(r#"{"sub":"a","room":"b c"}"#).err()), ErrorCode::BadRoom);
+    }
+
+    #[test]
+    fn history_is_asked_for_in_three_ways() {
+        const ID: &str = "01MCC5RM3V0000000000000000";
+        let id = || MessageId::parse(ID).unwrap();
+        for (frame, from, limit) in [
+            (json!({}), Place::Last, HISTORY_MESSAGES),
+            (json!({"after": ID, "limit": 1}), Place::Resume(id()), 1),
+            (
+                json!({"cursor": ID, "limit": 100, "after": null}),
+                Place::Cursor(id()),
+                100,
+            ),
+        ] {
+            let parsed = history(&frame.to_string()).unwrap();
+            assert_eq!((parsed.from, parsed.limit, parsed.room), (from, limit, None), "{frame}");
+        }
+        for (frame, code) in [
+            (json!({"after": "yesterday"}), ErrorCode::BadField),
+            (json!({"after": 5}), ErrorCode::BadField),
+            (json!({"after": ID, "cursor": ID}), ErrorCode::BadField),
+            (json!({"limit": 0}), ErrorCode::BadField),
+            (json!({"limit": 101}), ErrorCode::BadField),
+            (json!({"limit": "5"}), ErrorCode::BadField),
+            (json!({"before": ID}), ErrorCode::BadField),
+            (json!({"room": ""}), ErrorCode::BadRoom),
+        ] {
+            let rejection = history(&frame.to_string()).unwrap_err();
+            assert_eq!(rejection.code, code, "{frame}");
+        }
     }
 }

@@ -2,24 +2,17 @@
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
-use functions_domain::{Direction, FRAME_BYTES_MAX, Identity, Message, MessageId, Movement, Room, Roster};
+use functions_domain::{
+    Direction, FRAME_BYTES_MAX, Identity, Message, MessageId, MessageKind, Movement, Pages, Room, Roster,
+};
 use serde::Serialize;
 
 use super::Rejection;
 
 /// Returns the frame that receivers get:
-/// `{"type":"message","id":…,"from":{"sub":…,"name":…},"room":…,"data":…,"at":…}`. `id` sorts by time, `name` is `sub`
-/// if the user has none, `at` is UTC in RFC 3339 with milliseconds at most.
+/// `{"type":"message","id":…,"from":{"sub":…,"name":…},"room":…,"data":…,"at":…}`; the type may also be `announcement`.
+/// `id` sorts by time, `name` is `sub` if the user has none, `at` is UTC in RFC 3339 with milliseconds at most.
 pub fn message(message: &Message) -> String {
-    said("message", message)
-}
-
-/// Returns the frame of an announcement: as [`message`], with the type `announcement`.
-pub fn announcement(message: &Message) -> String {
-    said("announcement", message)
-}
-
-fn said(r#type: &'static str, message: &Message) -> String {
     #[derive(Serialize)]
     struct Frame<'a> {
         r#type: &'static str,
@@ -30,7 +23,10 @@ fn said(r#type: &'static str, message: &Message) -> String {
         at: String,
     }
     text(&Frame {
-        r#type,
+        r#type: match message.kind {
+            MessageKind::Message => "message",
+            MessageKind::Announcement => "announcement",
+        },
         id: message.id.as_str(),
         from: User::of(&message.from),
         room: message.room.as_str(),
@@ -38,6 +34,46 @@ fn said(r#type: &'static str, message: &Message) -> String {
         at: rfc3339(message.at_ms),
     })
 }
+
+/// Returns the frame with what was said: `{"type":"history","room":…,"messages":[…],"more":…,"cursor":…}`, with the
+/// client's `id` if it gave one. Each message is as [`message`] writes it. As many as fit into one frame, one at least;
+/// `more` says that others follow, and `cursor` where.
+pub fn history(pages: &Pages, id: Option<&str>) -> String {
+    // A message may fill a frame by itself; API Gateway carries up to 128 KB in several.
+    let room_left = FRAME_BYTES_MAX - HISTORY_OVERHEAD_BYTES_MAX;
+    let frames: Vec<_> = pages.messages.iter().map(message).collect();
+    let mut bytes = 0;
+    let mut fits = |frame: &&String| {
+        let first = bytes == 0;
+        bytes += frame.len() + 1;
+        first || bytes <= room_left
+    };
+    let all = frames.len();
+    let shown = if pages.last {
+        all - frames.iter().rev().take_while(&mut fits).count()..all
+    } else {
+        0..frames.iter().take_while(&mut fits).count()
+    };
+    let more = pages.more || shown.end < all;
+    let last = shown.end.checked_sub(1).map(|last| pages.messages[last].id.as_str());
+    // The frames are JSON already; to parse them again would be for the library's sake only.
+    let mut frame = format!(
+        r#"{{"type":"history","room":"{}","messages":[{}],"more":{more}"#,
+        pages.room,
+        frames[shown].join(",")
+    );
+    for (name, value) in [("cursor", last.filter(|_| more)), ("id", id)] {
+        if let Some(value) = value {
+            frame.push_str(&format!(r#","{name}":{}"#, text(&value)));
+        }
+    }
+    frame.push('}');
+    frame
+}
+
+/// What a history frame has besides its messages: names, a room of 64, a client's id of 64 characters of 4 bytes or 6 when
+/// escaped, a cursor.
+const HISTORY_OVERHEAD_BYTES_MAX: usize = 1024;
 
 /// Returns the frame that tells a room who came or went:
 /// `{"type":"presence","event":"joined","room":…,"user":{"sub":…,"name":…},"at":…}`; `event` may also be `left`.
@@ -217,6 +253,7 @@ mod tests {
         let id = MessageId::new(1_800_000_000_123, 0);
         let mut said = Message {
             id,
+            kind: MessageKind::Message,
             from,
             room: Room::lobby(),
             data: "\"hi\" ü".into(),
@@ -228,6 +265,8 @@ mod tests {
         );
         said.from.name = None;
         assert!(message(&said).contains(r#""from":{"sub":"u1","name":"u1"}"#));
+        said.kind = MessageKind::Announcement;
+        assert!(message(&said).starts_with(r#"{"type":"announcement","id""#));
     }
 
     #[test]
@@ -297,5 +336,73 @@ mod tests {
             frame.len()
         );
         assert!(frame.ends_with(r#""more":true}"#));
+    }
+
+    #[test]
+    fn history_as_its_reader_sees_it() {
+        use functions_domain::testing::message as said;
+        let mut pages = Pages {
+            room: Room::lobby(),
+            messages: vec![said("lobby", 1), said("lobby", 2)],
+            last: false,
+            more: true,
+        };
+        let read = |frame: &str| -> serde_json::Value { serde_json::from_str(frame).unwrap() };
+        let frame = read(&history(&pages, Some("\"7\"")));
+        assert_eq!(
+            (&frame["type"], &frame["room"], &frame["id"]),
+            (&"history".into(), &"lobby".into(), &"\"7\"".into())
+        );
+        assert_eq!(frame["messages"][1], read(&message(&pages.messages[1])));
+        assert_eq!(
+            (&frame["more"], &frame["cursor"]),
+            (&true.into(), &frame["messages"][1]["id"])
+        );
+        pages.more = false;
+        let frame = read(&history(&pages, None));
+        assert_eq!(
+            (&frame["more"], frame.get("cursor"), frame.get("id")),
+            (&false.into(), None, None)
+        );
+    }
+
+    #[test]
+    fn history_fits_into_one_frame_and_goes_on() {
+        let long = |at_ms, bytes| {
+            let mut said = functions_domain::testing::message("lobby", at_ms);
+            said.data = "x".repeat(bytes);
+            said
+        };
+        let mut pages = Pages {
+            room: Room::lobby(),
+            messages: (0..10).map(|number| long(number, 8_000)).collect(),
+            last: false,
+            more: false,
+        };
+        let read =
+            |frame: String| -> (usize, serde_json::Value) { (frame.len(), serde_json::from_str(&frame).unwrap()) };
+        let (bytes, frame) = read(history(&pages, None));
+        assert!(bytes <= FRAME_BYTES_MAX, "{bytes}");
+        assert_eq!(
+            (frame["messages"].as_array().unwrap().len(), &frame["more"]),
+            (3, &true.into())
+        );
+        assert_eq!(frame["cursor"], pages.messages[2].id.as_str());
+
+        pages.last = true;
+        let (_, frame) = read(history(&pages, None));
+        assert_eq!(
+            (frame["messages"].as_array().unwrap().len(), &frame["more"]),
+            (3, &false.into())
+        );
+        assert_eq!(frame["messages"][2]["id"], pages.messages[9].id.as_str());
+
+        pages.last = false;
+        pages.messages = vec![long(0, FRAME_BYTES_MAX - 200), long(1, 1)];
+        let (_, frame) = read(history(&pages, None));
+        assert_eq!(
+            (frame["messages"].as_array().unwrap().len(), &frame["more"]),
+            (1, &true.into())
+        );
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A function of its own, because only it may end the connections of others as a matter of course.
 
-use functions_domain::ports::{Clock, CloseConnection, CountAction, ForgetConnection, ListRoom, MessageIds, SendFrame};
+use functions_domain::ports::{
+    Clock, CloseConnection, CountAction, ForgetConnection, HandOver, ListRoom, MessageIds, RecordMessage, SendFrame,
+};
 use functions_domain::{Kick, KickError, SendMessage};
 
 use super::Response;
@@ -14,9 +16,9 @@ use crate::runtime::Failure;
 
 /// The use cases behind both routes.
 #[derive(Clone, Debug)]
-pub struct Admin<R, G, C, I> {
+pub struct Admin<R, G, C, H, M, I> {
     /// Behind `announce`.
-    pub announce: SendMessage<R, G, C, I>,
+    pub announce: SendMessage<R, G, C, H, M, I>,
     /// Behind `kick`.
     pub kick: Kick<R, G, C>,
 }
@@ -26,11 +28,16 @@ pub struct Admin<R, G, C, I> {
 /// # Errors
 ///
 /// [`Failure::Port`] when the table or the gateway is out of reach.
-pub async fn admin<R, G, C, I>(admin: &Admin<R, G, C, I>, event: WebSocketEvent) -> Result<Response, Failure>
+pub async fn admin<R, G, C, H, M, I>(
+    admin: &Admin<R, G, C, H, M, I>,
+    event: WebSocketEvent,
+) -> Result<Response, Failure>
 where
     R: CountAction + ListRoom + ForgetConnection,
     G: SendFrame + CloseConnection,
     C: Clock,
+    H: HandOver,
+    M: RecordMessage,
     I: MessageIds,
 {
     let context = &event.request_context;
@@ -74,8 +81,10 @@ where
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use functions_domain::testing::{FakeClock, FakeConnections, FakeGateway, FakeIds, connection};
-    use functions_domain::{Action, Broadcast};
+    use functions_domain::testing::{
+        FakeClock, FakeConnections, FakeGateway, FakeIds, FakeLegs, FakeMessages, connection,
+    };
+    use functions_domain::{Broadcast, FanOut, MessageKind};
     use serde_json::{Value, json};
 
     use super::*;
@@ -93,10 +102,15 @@ mod tests {
         };
         let use_cases = Admin {
             announce: SendMessage {
-                broadcast,
-                action: Action::Announce,
+                fan_out: FanOut {
+                    broadcast,
+                    others: FakeLegs::default(),
+                    inline_max: 100,
+                },
+                messages: FakeMessages::default(),
+                kind: MessageKind::Announcement,
                 ids: FakeIds::default(),
-                encode: frames::announcement,
+                encode: frames::message,
             },
             kick: Kick {
                 connections,

@@ -86,6 +86,7 @@ async fn send(gateway: &impl SendFrame, context: &RequestContext, frame: &str) -
     let to = &context.connection_id;
     match gateway.send(to, frame).await? {
         Delivery::Delivered => {}
+        Delivery::Forbidden => tracing::error!(connectionId = %to, "may not post: check the role's grants"),
         Delivery::Gone | Delivery::Slow => tracing::info!(connectionId = %to, "the client did not take the answer"),
     }
     Ok(())

@@ -29,7 +29,7 @@ fn answer(body: &str) -> Result<String, Rejection> {
         Some("ping") => Ok(frames::pong()),
         Some(_) | None => Err(Rejection::new(
             ErrorCode::UnknownAction,
-            "`action` must be `sendMessage`, `join`, `who`, `announce`, `kick` or `ping`",
+            "`action` must be `sendMessage`, `join`, `who`, `history`, `announce`, `kick` or `ping`",
             None,
         )),
     }

@@ -5,6 +5,7 @@
 mod admin;
 mod answer;
 mod authorize;
+mod broadcast;
 mod connect;
 mod default;
 mod disconnect;
@@ -13,13 +14,14 @@ mod send_message;
 
 pub use admin::{Admin, admin};
 pub use authorize::authorize;
+pub use broadcast::broadcast;
 pub use connect::connect;
 pub use default::default;
 pub use disconnect::disconnect;
-pub use room::room;
+pub use room::{RoomActions, room};
 pub use send_message::send_message;
 
-use functions_domain::BroadcastReport;
+use functions_domain::{BroadcastReport, MessageId};
 use serde::Serialize;
 
 use crate::events::RequestContext;
@@ -54,6 +56,26 @@ impl Response {
             headers: None,
             body: None,
         }
+    }
+}
+
+/// Logs what became of bringing a message to connections.
+fn log_report(route: &str, message: &MessageId, report: &BroadcastReport) {
+    let BroadcastReport {
+        delivered,
+        gone,
+        slow,
+        forbidden,
+        failed,
+        first_failure,
+    } = report;
+    tracing::info!(route, messageId = %message, delivered, gone, slow, forbidden, failed, "brought to connections");
+    if *forbidden > 0 {
+        // Not a client's doing: the role or the endpoint is wrong.
+        tracing::error!(route, messageId = %message, forbidden, "may not post to connections: check the role's grants");
+    }
+    if let Some(error) = first_failure {
+        tracing::warn!(route, messageId = %message, error = chain(error), "not everybody was reached");
     }
 }
 

@@ -1,11 +1,11 @@
-//! The routes `join` and `who`: where a member is, and with whom.
+//! The routes `join`, `who` and `history`: where a member is, with whom, and what was said there.
 //!
-//! One function for both: they need the same table rights, and each function more costs a cold start of its own.
+//! One function for all: they need nearly the same rights, and each function more costs a cold start of its own.
 
 use functions_domain::ports::{
-    Clock, CloseConnection, CountAction, ForgetConnection, ListRoom, MoveConnection, SendFrame,
+    Clock, CloseConnection, CountAction, ForgetConnection, ListRoom, MoveConnection, ReadHistory, SendFrame,
 };
-use functions_domain::{BroadcastReport, Rooms, RoomsError};
+use functions_domain::{BroadcastReport, History, HistoryError, Reading, Rooms, RoomsError};
 
 use super::answer::{Trouble, answer};
 use super::{Response, log_presence};
@@ -13,25 +13,62 @@ use crate::events::{RequestContext, WebSocketEvent};
 use crate::frames::{self, ErrorCode, Rejection};
 use crate::runtime::Failure;
 
-/// Moves the caller, or not, and answers with the members of its room.
+/// The use cases behind the routes.
+#[derive(Clone, Debug)]
+pub struct RoomActions<R, G, C, M> {
+    /// Behind `join` and `who`.
+    pub rooms: Rooms<R, G, C>,
+    /// Behind `history`.
+    pub history: History<R, M, C>,
+}
+
+/// Moves the caller, or not, and answers with the members of its room or with what was said there.
 ///
 /// # Errors
 ///
-/// [`Failure::Port`] when the table is out of reach or the caller cannot be answered.
-pub async fn room<R, G, C>(rooms: &Rooms<R, G, C>, event: WebSocketEvent) -> Result<Response, Failure>
+/// [`Failure::Port`] when a table is out of reach or the caller cannot be answered.
+pub async fn room<R, G, C, M>(actions: &RoomActions<R, G, C, M>, event: WebSocketEvent) -> Result<Response, Failure>
 where
     R: CountAction + MoveConnection + ListRoom + ForgetConnection,
     G: SendFrame + CloseConnection,
     C: Clock,
+    M: ReadHistory,
 {
     let context = &event.request_context;
     let body = event.body.as_deref().unwrap_or_default();
+    let RoomActions { rooms, history } = actions;
     let outcome = match context.route_key.as_str() {
         "join" => Box::pin(join(rooms, context, body)).await,
         "who" => Box::pin(who(rooms, context, body)).await,
-        _ => Err(Rejection::new(ErrorCode::UnknownAction, "`action` must be `join` or `who`", None).into()),
+        "history" => Box::pin(read(history, context, body)).await,
+        _ => {
+            let message = "`action` must be `join`, `who` or `history`";
+            Err(Rejection::new(ErrorCode::UnknownAction, message, None).into())
+        }
     };
     answer(&rooms.presence.broadcast.gateway, context, outcome.map(Some)).await
+}
+
+async fn read<R, M, C>(history: &History<R, M, C>, context: &RequestContext, body: &str) -> Result<String, Trouble>
+where
+    R: CountAction + ListRoom,
+    M: ReadHistory,
+    C: Clock,
+{
+    let frame = frames::ask_history(body)?;
+    let caller = context.caller().map_err(|_| Trouble::no_identity(frame.id.clone()))?;
+    let reading = Reading {
+        room: frame.room,
+        from: frame.from,
+        most: frame.limit,
+    };
+    let pages = history.execute(&caller, reading).await.map_err(|error| match error {
+        HistoryError::Refused(refusal) => Trouble::refused(refusal, frame.id.clone()),
+        HistoryError::Unavailable(error) => error.into(),
+    })?;
+    let messages = pages.messages.len();
+    tracing::info!(route = "history", connectionId = %caller.connection, room = %pages.room, messages, "read");
+    Ok(frames::history(&pages, frame.id.as_deref()))
 }
 
 async fn join<R, G, C>(rooms: &Rooms<R, G, C>, context: &RequestContext, body: &str) -> Result<String, Trouble>
@@ -80,7 +117,8 @@ fn log_reports(context: &RequestContext, reports: [&BroadcastReport; 2]) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use functions_domain::testing::{FakeClock, FakeConnections, FakeGateway, connection};
+    use functions_domain::ports::RecordMessage;
+    use functions_domain::testing::{FakeClock, FakeConnections, FakeGateway, FakeMessages, connection, message};
     use functions_domain::{Broadcast, Presence};
     use serde_json::{Value, json};
 
@@ -92,6 +130,7 @@ mod tests {
     struct Scene {
         connections: FakeConnections,
         gateway: FakeGateway,
+        messages: FakeMessages,
     }
 
     impl Scene {
@@ -100,6 +139,7 @@ mod tests {
             Self {
                 connections: FakeConnections::of(rows.map(|(id, room)| connection(id, room))),
                 gateway: FakeGateway::default(),
+                messages: FakeMessages::default(),
             }
         }
 
@@ -109,10 +149,17 @@ mod tests {
                 gateway: self.gateway.clone(),
                 clock: FakeClock::at_seconds(1_000),
             };
-            let rooms = Rooms {
-                presence: Presence {
-                    broadcast,
-                    encode: frames::presence,
+            let actions = RoomActions {
+                history: History {
+                    connections: self.connections.clone(),
+                    messages: self.messages.clone(),
+                    clock: FakeClock::at_seconds(1_000),
+                },
+                rooms: Rooms {
+                    presence: Presence {
+                        broadcast,
+                        encode: frames::presence,
+                    },
                 },
             };
             let event = event("message", |event| {
@@ -120,7 +167,7 @@ mod tests {
                 event["requestContext"]["authorizer"]["exp"] = json!(exp.to_string());
                 event["body"] = json!(body.to_string());
             });
-            assert_eq!(room(&rooms, event).await.unwrap().status_code, 200);
+            assert_eq!(room(&actions, event).await.unwrap().status_code, 200);
             serde_json::from_str(self.gateway.frames(CALLER).last().unwrap()).unwrap()
         }
     }
@@ -153,6 +200,24 @@ mod tests {
             (&json!("lobby"), 2)
         );
         let answer = scene.run("who", json!({"action": "who", "room": "red"}), 2_000).await;
+        assert_eq!(answer["code"], "bad_field");
+    }
+
+    #[tokio::test]
+    async fn what_was_said_is_read_back() {
+        let scene = Scene::new();
+        for at_ms in [998_000, 999_000] {
+            scene.messages.record(&message("lobby", at_ms), u64::MAX).await.unwrap();
+        }
+        let ask = json!({"action": "history", "limit": 1, "id": "h"});
+        let answer = scene.run("history", ask, 2_000).await;
+        assert_eq!(
+            (&answer["type"], &answer["room"], &answer["id"]),
+            (&json!("history"), &json!("lobby"), &json!("h"))
+        );
+        assert_eq!(answer["messages"][0]["id"], message("lobby", 999_000).id.as_str());
+        assert_eq!(answer["messages"][0]["type"], "message");
+        let answer = scene.run("history", json!({"after": "x"}), 2_000).await;
         assert_eq!(answer["code"], "bad_field");
     }
 

@@ -1,13 +1,15 @@
 //! The route `sendMessage`: brings a message to the others in the room.
 
-use functions_domain::ports::{Clock, CloseConnection, CountAction, ForgetConnection, ListRoom, MessageIds, SendFrame};
-use functions_domain::{ConnectionId, FRAME_BYTES_MAX, SendMessage, SendMessageError, Sending, Sent};
+use functions_domain::ports::{
+    Clock, CloseConnection, CountAction, ForgetConnection, HandOver, ListRoom, MessageIds, RecordMessage, SendFrame,
+};
+use functions_domain::{ConnectionId, FRAME_BYTES_MAX, Reach, SendMessage, SendMessageError, Sending, Sent};
 
-use super::Response;
 use super::answer::{Trouble, answer};
+use super::{Response, log_report};
 use crate::events::{RequestContext, WebSocketEvent};
 use crate::frames::{self, ErrorCode, Rejection};
-use crate::runtime::{Failure, chain};
+use crate::runtime::Failure;
 
 /// Sends the message, and the sender an acknowledgement if it wants one, or an error frame. The connection stays, except
 /// after errors that say so.
@@ -15,24 +17,26 @@ use crate::runtime::{Failure, chain};
 /// # Errors
 ///
 /// [`Failure::Port`] when the room cannot be read or the sender not be answered.
-pub async fn send_message<R, G, C, I>(
-    use_case: &SendMessage<R, G, C, I>,
+pub async fn send_message<R, G, C, H, M, I>(
+    use_case: &SendMessage<R, G, C, H, M, I>,
     event: WebSocketEvent,
 ) -> Result<Response, Failure>
 where
     R: CountAction + ListRoom + ForgetConnection,
     G: SendFrame + CloseConnection,
     C: Clock,
+    H: HandOver,
+    M: RecordMessage,
     I: MessageIds,
 {
     let context = &event.request_context;
     let outcome = send(use_case, context, event.body.as_deref().unwrap_or_default()).await;
-    answer(&use_case.broadcast.gateway, context, outcome).await
+    answer(&use_case.fan_out.broadcast.gateway, context, outcome).await
 }
 
 /// Returns the acknowledgement that the client wants, if it wants one.
-pub(super) async fn send<R, G, C, I>(
-    use_case: &SendMessage<R, G, C, I>,
+pub(super) async fn send<R, G, C, H, M, I>(
+    use_case: &SendMessage<R, G, C, H, M, I>,
     context: &RequestContext,
     body: &str,
 ) -> Result<Option<String>, Trouble>
@@ -40,6 +44,8 @@ where
     R: CountAction + ListRoom + ForgetConnection,
     G: SendFrame,
     C: Clock,
+    H: HandOver,
+    M: RecordMessage,
     I: MessageIds,
 {
     let frame = frames::send_message(body)?;
@@ -67,29 +73,24 @@ where
 }
 
 fn log(sender: &ConnectionId, sent: &Sent) {
-    let Sent { id, room, report } = sent;
-    tracing::info!(
-        route = "sendMessage",
-        connectionId = %sender,
-        messageId = %id,
-        room = %room,
-        delivered = report.delivered,
-        gone = report.gone,
-        slow = report.slow,
-        failed = report.failed,
-        "sent"
-    );
-    if let Some(error) = &report.first_failure {
-        tracing::warn!(route = "sendMessage", messageId = %id, error = chain(error), "not everybody was reached");
+    let Sent { id, room, reach } = sent;
+    match reach {
+        Reach::Here(report) => log_report("sendMessage", id, report),
+        Reach::HandedOver { legs } => {
+            tracing::info!(route = "sendMessage", messageId = %id, legs, "handed over");
+        }
     }
+    tracing::info!(route = "sendMessage", connectionId = %sender, messageId = %id, room = %room, "sent");
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use functions_domain::testing::{FakeClock, FakeConnections, FakeGateway, FakeIds, connection};
-    use functions_domain::{Action, Broadcast};
+    use functions_domain::testing::{
+        FakeClock, FakeConnections, FakeGateway, FakeIds, FakeLegs, FakeMessages, connection,
+    };
+    use functions_domain::{Broadcast, FanOut, MessageKind};
     use serde_json::{Value, json};
 
     use super::*;
@@ -119,8 +120,13 @@ mod tests {
                 clock: FakeClock::at_seconds(1_731_330_000),
             };
             let use_case = SendMessage {
-                broadcast,
-                action: Action::SendMessage,
+                fan_out: FanOut {
+                    broadcast,
+                    others: FakeLegs::default(),
+                    inline_max: 100,
+                },
+                messages: FakeMessages::default(),
+                kind: MessageKind::Message,
                 ids: FakeIds::default(),
                 encode: frames::message,
             };

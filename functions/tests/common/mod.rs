@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 /// One request: path and body.
+#[allow(dead_code, reason = "not every test file asks what was seen")]
 pub(crate) type Seen = (String, String);
 
 /// A status and a body.

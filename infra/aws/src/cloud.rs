@@ -1,7 +1,7 @@
 //! The engine's verbs, handed to the service that a resource type belongs to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{try_join_all, try_join3, try_join5};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
@@ -9,6 +9,7 @@ use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
 use crate::census::Census;
 use crate::error::refused;
+use crate::repeat::repeated;
 use crate::shape::text;
 use crate::{Session, alias, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
 
@@ -40,8 +41,11 @@ impl AwsCloud {
 
     /// Notes an attempt to create and returns whether there was one before.
     fn attempt(&self, desired: &Desired) -> bool {
-        let mut attempted = self.attempted.lock().unwrap_or_else(PoisonError::into_inner);
-        !attempted.insert((desired.stack.clone(), desired.id.clone()))
+        !self.attempted().insert((desired.stack.clone(), desired.id.clone()))
+    }
+
+    fn attempted(&self) -> MutexGuard<'_, BTreeSet<(StackId, LogicalId)>> {
+        self.attempted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn observe_single(&self, target: &Target) -> Result<Option<(LogicalId, Live)>, CloudError> {
@@ -108,7 +112,7 @@ impl Cloud for AwsCloud {
         let by = |reading| targets.iter().filter(move |target| Reading::of(target.kind) == reading);
         let (apis, in_apis): (Vec<_>, Vec<_>) = (by(Reading::Apis).collect(), by(Reading::InApi).collect());
         let log_groups: Vec<_> = by(Reading::LogGroups).collect();
-        let singles = try_join_all(by(Reading::Single).map(|target| self.observe_single(target)));
+        let singles = try_join_all(by(Reading::Single).map(|target| repeated(move || self.observe_single(target))));
         let after_census = async {
             let census = Census::take(session, targets).await;
             let may_exist = |target: &&Target| !census.rules_out(target);
@@ -116,18 +120,19 @@ impl Cloud for AwsCloud {
             let permissions: Vec<_> = by(Reading::Permissions).filter(may_exist).collect();
             let roles = by(Reading::Roles).filter(may_exist);
             try_join3(
-                try_join_all(roles.map(|target| self.observe_single(target))),
-                function::observe(session, &functions),
-                permission::observe(session, &permissions),
+                try_join_all(roles.map(|target| repeated(move || self.observe_single(target)))),
+                repeated(|| function::observe(session, &functions)),
+                repeated(|| permission::observe(session, &permissions)),
             )
             .await
         };
+        // Parts are repeated by themselves: of many reads one nearly always fails where one in twenty does.
         let (singles, (roles, functions, permissions), apis, in_apis, log_groups) = try_join5(
             singles,
             after_census,
-            apigatewayv2::observe_apis(session, &apis),
-            apigatewayv2::observe_children(session, &in_apis),
-            logs::observe(session, &log_groups),
+            repeated(|| apigatewayv2::observe_apis(session, &apis)),
+            repeated(|| apigatewayv2::observe_children(session, &in_apis)),
+            repeated(|| logs::observe(session, &log_groups)),
         )
         .await?;
         Ok(singles
@@ -161,7 +166,11 @@ impl Cloud for AwsCloud {
             | Kind::RouteResponse
             | Kind::Stage => {
                 let attempted = live.is_none() && self.attempt(desired);
-                apigatewayv2::reconcile(session, desired, live, attempted).await
+                let result = apigatewayv2::reconcile(session, desired, live, attempted).await;
+                if !attempted && result.as_ref().is_err_and(was_refused) {
+                    self.attempted().remove(&(desired.stack.clone(), desired.id.clone()));
+                }
+                result
             }
         }
     }
@@ -197,6 +206,11 @@ impl Cloud for AwsCloud {
             | Kind::Stage => apigatewayv2::delete(session, target, id).await,
         }
     }
+}
+
+/// Returns whether an error says for certain that nothing was created.
+fn was_refused(error: &CloudError) -> bool {
+    error.operation.starts_with("apigateway:Create") && matches!(error.class, Class::Throttled | Class::Busy)
 }
 
 /// A resource type reached a service that it does not belong to; the tables above rule it out.

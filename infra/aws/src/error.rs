@@ -154,17 +154,11 @@ where
                 request_id: metadata.extra(REQUEST_ID).map(str::to_owned),
             }
         }
-        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
-            without_answer(class_of_connection(error))
-        }
+        _ if has_credentials_error(error) => without_answer(Class::Unauthenticated),
+        // A connection that ends before the answer is neither `is_io` nor `is_timeout`.
+        SdkError::DispatchFailure(failure) if !failure.is_user() => without_answer(class_of_connection(error)),
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => without_answer(class_of_connection(error)),
-        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
-            without_answer(if has_credentials_error(error) {
-                Class::Unauthenticated
-            } else {
-                Class::Permanent
-            })
-        }
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => without_answer(Class::Permanent),
         // The enumeration may grow; a repetition decides nothing that is not known now.
         _ => without_answer(Class::Permanent),
     }
@@ -330,6 +324,22 @@ mod tests {
                 "{status} {code}: {message}"
             );
         }
+    }
+
+    #[test]
+    fn a_connection_that_ends_early_is_transient() {
+        use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError;
+        use aws_smithy_runtime_api::client::result::ConnectorError;
+        let class = |error| {
+            let error: SdkError<GetCallerIdentityError, HttpResponse> = SdkError::dispatch_failure(error);
+            from_sdk("sts:GetCallerIdentity", &error).class
+        };
+        let cut = || "connection closed before message completed".into();
+        assert_eq!(class(ConnectorError::other(cut(), None)), Class::Transient);
+        assert_eq!(class(ConnectorError::io(cut())), Class::Transient);
+        assert_eq!(class(ConnectorError::user("not a URL".into())), Class::Permanent);
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(class(ConnectorError::other(refused.into(), None)), Class::Unreachable);
     }
 
     #[test]

@@ -37,7 +37,7 @@ use crate::throttle::Service;
 
 /// First pause between two looks at a function that settles; it grows to the second one.
 const POLL_FIRST: Duration = Duration::from_millis(200);
-const POLL_LAST: Duration = Duration::from_secs(1);
+const POLL_LAST: Duration = Duration::from_millis(400);
 /// As long as AWS's own waiter waits (`function-active-v2`: 300 times one second).
 const SETTLED_WITHIN: Duration = Duration::from_secs(300);
 
@@ -172,6 +172,8 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
                 let target = unrecorded(desired);
                 let found = observe(session, &[&target]).await?.pop();
                 adopted = ours(error, found.map(|(_, live)| live))?;
+                // An earlier attempt may have made it without hearing so, and nobody has waited for it.
+                settled(session, name, None).await?;
                 &adopted
             }
             Err(error) => return Err(error),

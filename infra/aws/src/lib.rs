@@ -1,8 +1,8 @@
 //! Providers: what the engine's verbs mean at AWS.
 //!
 //! The only crate with clients of AWS's control planes. [`Session`] connects; [`AwsCloud`] reads, makes and deletes
-//! resources; [`StateTable`] keeps the record in DynamoDB; [`Logs`] reads log lines. Nothing here decides what to do or
-//! repeats a call, and nothing prints.
+//! resources; [`StateTable`] keeps the record in DynamoDB; [`Logs`] reads log lines. Nothing here decides what to do,
+//! almost nothing repeats a call ([`repeat`]), and nothing prints.
 //!
 //! Read next: [`AwsCloud`], then the module of a service.
 
@@ -17,12 +17,14 @@ mod function;
 mod iam;
 mod logs;
 mod permission;
+mod repeat;
 mod session;
 mod shape;
 mod ssm;
 mod state;
 mod tail;
 mod throttle;
+mod turns;
 
 pub use cloud::AwsCloud;
 pub use session::{Session, SessionError, SessionOptions};

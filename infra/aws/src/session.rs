@@ -1,8 +1,8 @@
 //! Credentials, Region and clients: opened once, cloned freely.
 //!
 //! All calls of this crate go through [`Session::sdk`], [`Session::iam`] and [`Session::json`]: they wait for the
-//! service's rate, name the operation and sort the error. Nothing here repeats a call; the engine does, because it
-//! alone knows what else is waiting. Read next: [`crate::AwsCloud`].
+//! service's rate, name the operation and sort the error. What failed is repeated by the engine, which alone knows
+//! what else is waiting; here only what a service's rate has refused. Read next: [`crate::AwsCloud`].
 
 use std::error::Error;
 use std::sync::Arc;
@@ -29,7 +29,9 @@ use serde_json::Value as Json;
 
 use crate::credentials::Cached;
 use crate::error::{explain, from_call, from_sdk, refused};
+use crate::repeat::repeated;
 use crate::throttle::{Service, Throttle};
+use crate::turns::Turns;
 
 /// A connection stands within this time, or the endpoint is taken to be unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -39,6 +41,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// On a machine outside EC2 nobody answers at the metadata address, and nobody should wait for it.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A signed call is made so often before the engine hears that it is throttled.
+const THROTTLED_ATTEMPTS: u32 = 5;
 
 /// What to connect to, and as whom.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +75,7 @@ struct Inner {
     lambda: aws_sdk_lambda::Client,
     signed: infra_sigv4::Client,
     throttle: Throttle,
+    turns: Turns,
 }
 
 /// Why no session could be opened.
@@ -145,11 +151,12 @@ impl Session {
             .map_err(|source| SessionError::Client { source })?;
 
         let sts = aws_sdk_sts::Client::new(&config);
-        let identity = sts
-            .get_caller_identity()
-            .send()
-            .await
-            .map_err(|error| refusal(from_sdk("sts:GetCallerIdentity", &error), endpoint_url.as_deref()))?;
+        let identity = repeated(|| async {
+            let answer = sts.get_caller_identity().send().await;
+            answer.map_err(|error| from_sdk("sts:GetCallerIdentity", &error))
+        })
+        .await
+        .map_err(|error| refusal(error, endpoint_url.as_deref()))?;
         let caller = identity.arn().unwrap_or_default().to_owned();
         let context = Context {
             partition: caller.split(':').nth(1).unwrap_or("aws").to_owned(),
@@ -157,7 +164,7 @@ impl Session {
             account: identity.account().unwrap_or_default().to_owned(),
         };
         let throttle = match endpoint_url {
-            Some(_) => Throttle::unlimited(),
+            Some(_) => Throttle::when_refused(),
             None => Throttle::at_quotas(),
         };
         Ok(Self {
@@ -170,6 +177,7 @@ impl Session {
                 lambda: aws_sdk_lambda::Client::new(&config),
                 signed,
                 throttle,
+                turns: Turns::default(),
             }),
         })
     }
@@ -223,15 +231,34 @@ impl Session {
         }
     }
 
+    /// Makes one call that changes an API or something in it; it waits its turn where such changes are in conflict.
+    pub(crate) fn change_api<T, E>(
+        &self,
+        api: &str,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> impl Future<Output = Result<T, CloudError>>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let call = self.sdk(Service::ApiGateway, operation, call);
+        async move {
+            let _turn = self.inner.turns.take(api).await;
+            let result = call.await;
+            if result.as_ref().is_err_and(|error| error.class == Class::Busy) {
+                self.inner.turns.conflicted(api);
+            }
+            result
+        }
+    }
+
     /// Calls IAM and returns the answer, an XML text.
     pub(crate) async fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> Result<String, CloudError> {
-        self.inner.throttle.acquire(Service::Iam).await;
-        let call = self.inner.signed.query("iam", "2010-05-08", action, parameters);
-        let result = call.await;
-        self.noted(
-            Service::Iam,
-            result.map_err(|error| from_call(&format!("iam:{action}"), &error)),
-        )
+        self.signed(Service::Iam, || async {
+            let call = self.inner.signed.query("iam", "2010-05-08", action, parameters);
+            call.await.map_err(|error| from_call(&format!("iam:{action}"), &error))
+        })
+        .await
     }
 
     /// Calls CloudWatch Logs.
@@ -252,13 +279,30 @@ impl Session {
         action: &str,
         input: &Json,
     ) -> Result<Json, CloudError> {
-        self.inner.throttle.acquire(service).await;
         let target = format!("{target}.{action}");
-        let result = self.inner.signed.aws_json(prefix, &target, input).await;
-        self.noted(
-            service,
-            result.map_err(|error| from_call(&format!("{prefix}:{action}"), &error)),
-        )
+        self.signed(service, || async {
+            let call = self.inner.signed.aws_json(prefix, &target, input);
+            call.await
+                .map_err(|error| from_call(&format!("{prefix}:{action}"), &error))
+        })
+        .await
+    }
+
+    /// Makes one signed call, again where it was throttled: it had no effect then, and to begin the whole step anew would
+    /// cost a service of few calls per second several more of them.
+    async fn signed<T, F>(&self, service: Service, call: impl Fn() -> F) -> Result<T, CloudError>
+    where
+        F: Future<Output = Result<T, CloudError>>,
+    {
+        for _ in 1..THROTTLED_ATTEMPTS {
+            self.inner.throttle.acquire(service).await;
+            match self.noted(service, call().await) {
+                Err(error) if error.class == Class::Throttled => {}
+                result => return result,
+            }
+        }
+        self.inner.throttle.acquire(service).await;
+        self.noted(service, call().await)
     }
 
     /// Returns the attributes of a resource whose name we chose: all of them follow from the name.

@@ -1,13 +1,16 @@
 //! Keeps calls below the control planes' published rates, one token bucket per quota.
 //!
 //! Being throttled costs more than waiting: an answer "too many requests" is followed by a back-off of seconds. Knows
-//! neither calls nor errors; see [`crate::Session`] for who uses it. Behind an endpoint override nothing is held back:
-//! the quotas are AWS's, and an emulator that throttles is answered by the engine's retries.
+//! neither calls nor errors; see [`crate::Session`] for who uses it. The quotas are AWS's: behind an endpoint override
+//! nothing is held back, until it throttles as well.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// After the rate was lowered it is not lowered again for so long.
+const SLOWED_FOR: Duration = Duration::from_secs(1);
 
 /// What has a quota of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +50,21 @@ impl Service {
 /// Waits before calls.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    buckets: Option<[Bucket; 8]>,
+    buckets: [Bucket; 8],
 }
 
 impl Throttle {
     /// Holds calls to AWS's rates.
     pub(crate) fn at_quotas() -> Self {
+        Self::new(true)
+    }
+
+    /// Holds the calls of a service to AWS's rates once it has refused one.
+    pub(crate) fn when_refused() -> Self {
+        Self::new(false)
+    }
+
+    fn new(holds: bool) -> Self {
         use Service::{ApiGateway, DynamoDb, Iam, Lambda, LambdaGetFunction, LambdaGetPolicy, Logs, Ssm};
         // In the order of the enumeration: `bucket` indexes by it.
         let services = [
@@ -66,37 +78,28 @@ impl Throttle {
             Ssm,
         ];
         Self {
-            buckets: Some(services.map(|service| {
+            buckets: services.map(|service| {
                 let (rate, burst) = service.quota();
-                Bucket::new(rate, burst)
-            })),
+                Bucket::new(rate, burst, holds)
+            }),
         }
-    }
-
-    /// Holds nothing back.
-    pub(crate) const fn unlimited() -> Self {
-        Self { buckets: None }
     }
 
     /// Waits until a call may be made. Callers are served in the order in which they come.
     pub(crate) async fn acquire(&self, service: Service) {
-        if let Some(bucket) = self.bucket(service) {
-            let wait = bucket.reserve(Instant::now());
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
-            }
+        let wait = self.bucket(service).reserve(Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
     }
 
     /// Slows down after an answer "too many requests": others use the same account.
     pub(crate) fn throttled(&self, service: Service) {
-        if let Some(bucket) = self.bucket(service) {
-            bucket.slow_down(Instant::now());
-        }
+        self.bucket(service).slow_down(Instant::now());
     }
 
-    fn bucket(&self, service: Service) -> Option<&Bucket> {
-        self.buckets.as_ref()?.get(service as usize)
+    fn bucket(&self, service: Service) -> &Bucket {
+        &self.buckets[service as usize]
     }
 }
 
@@ -109,6 +112,10 @@ struct Bucket {
 
 #[derive(Debug)]
 struct State {
+    /// Whether calls are held back at all.
+    holds: bool,
+    /// When the rate was last lowered.
+    slowed_at: Option<Instant>,
     /// Below zero: calls that wait already.
     tokens: f64,
     rate: f64,
@@ -116,11 +123,13 @@ struct State {
 }
 
 impl Bucket {
-    fn new(rate_max: f64, burst: f64) -> Self {
+    fn new(rate_max: f64, burst: f64, holds: bool) -> Self {
         Self {
             rate_max,
             burst,
             state: Mutex::new(State {
+                holds,
+                slowed_at: None,
                 tokens: burst,
                 rate: rate_max,
                 at: Instant::now(),
@@ -131,6 +140,9 @@ impl Bucket {
     /// Takes a token and returns how long to wait for it.
     fn reserve(&self, now: Instant) -> Duration {
         let mut state = self.refilled(now);
+        if !state.holds {
+            return Duration::ZERO;
+        }
         state.tokens -= 1.0;
         if state.tokens >= 0.0 {
             Duration::ZERO
@@ -139,10 +151,19 @@ impl Bucket {
         }
     }
 
-    /// Halves the rate, down to an eighth, and takes the burst away.
+    /// Takes the burst away, and halves the rate, down to an eighth, unless calls were not held back until now.
+    ///
+    /// Calls that were made side by side are refused together, and are one reason to slow down.
     fn slow_down(&self, now: Instant) {
         let mut state = self.refilled(now);
-        state.rate = (state.rate / 2.0).max(self.rate_max / 8.0);
+        let is_news = |at: Instant| now.saturating_duration_since(at) >= SLOWED_FOR;
+        if state.slowed_at.is_none_or(is_news) {
+            if state.holds {
+                state.rate = (state.rate / 2.0).max(self.rate_max / 8.0);
+            }
+            state.slowed_at = Some(now);
+        }
+        state.holds = true;
         state.tokens = state.tokens.min(0.0);
     }
 
@@ -164,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_free_and_then_the_rate_holds() {
-        let bucket = Bucket::new(10.0, 3.0);
+        let bucket = Bucket::new(10.0, 3.0, true);
         let start = Instant::now();
         for _ in 0..3 {
             assert_eq!(bucket.reserve(start), Duration::ZERO);
@@ -176,15 +197,19 @@ mod tests {
 
     #[test]
     fn throttling_slows_down_for_a_while() {
-        let bucket = Bucket::new(8.0, 8.0);
+        let bucket = Bucket::new(8.0, 8.0, true);
         let start = Instant::now();
-        bucket.slow_down(start);
-        assert_eq!(bucket.reserve(start), Duration::from_millis(250));
-        for _ in 0..10 {
+        for _ in 0..3 {
             bucket.slow_down(start);
         }
-        assert_eq!(bucket.reserve(start), Duration::from_secs(2));
-        let later = start + Duration::from_secs(120);
+        assert_eq!(bucket.reserve(start), Duration::from_millis(250));
+        let mut now = start;
+        for _ in 0..10 {
+            now += SLOWED_FOR;
+            bucket.slow_down(now);
+        }
+        assert!(bucket.reserve(now) > Duration::from_millis(800));
+        let later = now + Duration::from_secs(120);
         for _ in 0..8 {
             assert_eq!(bucket.reserve(later), Duration::ZERO);
         }
@@ -195,11 +220,20 @@ mod tests {
     fn every_service_has_its_bucket() {
         let throttle = Throttle::at_quotas();
         for service in [Service::ApiGateway, Service::LambdaGetFunction, Service::Ssm] {
-            assert_eq!(
-                throttle.bucket(service).map(|bucket| (bucket.rate_max, bucket.burst)),
-                Some(service.quota())
-            );
+            let bucket = throttle.bucket(service);
+            assert_eq!((bucket.rate_max, bucket.burst), service.quota());
         }
-        assert!(Throttle::unlimited().bucket(Service::Iam).is_none());
+    }
+
+    #[test]
+    fn an_emulator_is_held_to_the_rates_once_it_throttles() {
+        let bucket = Bucket::new(10.0, 3.0, false);
+        let start = Instant::now();
+        assert!((0..100).all(|_| bucket.reserve(start).is_zero()));
+        for _ in 0..3 {
+            bucket.slow_down(start);
+        }
+        assert_eq!(bucket.reserve(start), Duration::from_millis(100));
+        assert_eq!(bucket.reserve(start), Duration::from_millis(200));
     }
 }

@@ -8,6 +8,7 @@ use crate::{Function, Kind, LogicalId, Resource, Value};
 #[derive(Clone, Debug)]
 pub struct Table {
     partition_key: String,
+    sort_key: Option<String>,
     expiry: Option<String>,
     indexes: Vec<(String, String, String)>,
 }
@@ -18,9 +19,17 @@ impl Table {
     pub fn keyed_by(partition_key: &str) -> Self {
         Self {
             partition_key: partition_key.to_owned(),
+            sort_key: None,
             expiry: None,
             indexes: Vec::new(),
         }
+    }
+
+    /// Adds a text sort key: items of one partition stand in its order.
+    #[must_use]
+    pub fn sorted_by(mut self, sort_key: &str) -> Self {
+        self.sort_key = Some(sort_key.to_owned());
+        self
     }
 
     /// Lets DynamoDB delete items some time after the moment in `attribute` (a number, seconds since 1970).
@@ -44,7 +53,8 @@ impl Table {
         let id = LogicalId::from_words(&[id]);
         let mut draft = draft.borrow_mut();
         let name = format!("{}-{}-{}", draft.id.app, draft.id.stage, id.as_str().to_lowercase());
-        let mut attributes: Vec<&str> = vec![&self.partition_key];
+        let keys: Vec<&String> = std::iter::once(&self.partition_key).chain(&self.sort_key).collect();
+        let mut attributes: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
         attributes.extend(
             self.indexes
                 .iter()
@@ -64,7 +74,7 @@ impl Table {
                     ])
                 })),
             )
-            .with("KeySchema", key_schema(&[&self.partition_key]));
+            .with("KeySchema", key_schema(&keys));
         if !self.indexes.is_empty() {
             let indexes = self.indexes.iter().map(|(name, partition, sort)| {
                 Value::map([

@@ -99,6 +99,15 @@ impl Function {
         });
     }
 
+    /// Lets another function, or this one itself, invoke this one.
+    pub fn grant_invoke(&self, caller: &Self) {
+        caller.allow(Statement::allow(
+            format!("Invoke{}", self.id()),
+            ["lambda:InvokeFunction"],
+            [self.arn()],
+        ));
+    }
+
     /// Returns the name of the function's binary.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -111,6 +120,15 @@ impl Function {
         Value::Attribute {
             of: self.id(),
             name: "Arn",
+        }
+    }
+
+    /// Returns the function's name in AWS.
+    #[must_use]
+    pub fn function_name(&self) -> Value {
+        Value::Attribute {
+            of: self.id(),
+            name: "FunctionName",
         }
     }
 

@@ -30,6 +30,6 @@ pub use lambda::{ALIAS, Function};
 pub use resource::{RemovalPolicy, Resource};
 pub use secret::Secret;
 pub use stack::Stack;
-pub use stage::{Architecture, ArchitectureSetting, FunctionSettings, Settings, Stage, Throttling};
+pub use stage::{Architecture, ArchitectureSetting, FunctionSettings, RoomSettings, Settings, Stage, Throttling};
 pub use synth::{ASSET_BUCKET, Delivery, SynthError, Template, asset_key, synth};
 pub use value::{Context, Unknown, Value};

@@ -50,6 +50,19 @@ impl Stack {
                 });
             }
         }
+        let rooms = stage.settings.rooms;
+        for (name, value, most) in [
+            ("shards", rooms.shards, 256),
+            ("inlineConnections", rooms.inline_connections, 100_000),
+            ("postsPerSecond", rooms.posts_per_second, 1_000_000),
+        ] {
+            if !(1..=most).contains(&value) {
+                mistakes.push(Mistake::Invalid {
+                    subject: format!("rooms.{name}"),
+                    message: format!("{value} is not between 1 and {most}"),
+                });
+            }
+        }
         let draft = DraftStack {
             id,
             stage: stage.clone(),

@@ -45,6 +45,9 @@ pub struct Settings {
     pub function: BTreeMap<String, FunctionSettings>,
     /// Limits of the API's stage; AWS's account limits without it.
     pub throttling: Option<Throttling>,
+    /// How rooms are served.
+    #[serde(default)]
+    pub rooms: RoomSettings,
     /// Origins of web pages that may connect, for example `https://chat.example.com`; empty: any.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
@@ -60,6 +63,35 @@ pub struct FunctionSettings {
     pub timeout_seconds: Option<u32>,
     /// The least severe level that is logged: `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR` or `FATAL`.
     pub log_level: Option<String>,
+}
+
+/// How rooms are served: the way to large ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RoomSettings {
+    /// Into how many shards each room is spread (1 to 256). It may grow at any time; when it shrinks, connections in the
+    /// shards that are gone hear nothing until they reconnect, after two hours at most.
+    ///
+    /// 4 by default: 10,000 connections of 300 bytes are then read as one page of each shard, the index takes 4,000
+    /// writes a second, four times what AWS's default quota of 500 new connections a second needs with all of them in one
+    /// room, and four small functions post as much as the account's quota of 10,000 a second allows. A message to a small
+    /// room costs 4 queries of half a read unit for it.
+    pub shards: u32,
+    /// Up to how many connections a room is served by the sender's own invocation; above it by `broadcast`.
+    pub inline_connections: u32,
+    /// How many posts one broadcast begins in a second, in all its legs together: below the account's quota, which the
+    /// frames from clients share.
+    pub posts_per_second: u32,
+}
+
+impl Default for RoomSettings {
+    fn default() -> Self {
+        Self {
+            shards: 4,
+            inline_connections: 256,
+            posts_per_second: 8_000,
+        }
+    }
 }
 
 /// Requests that a stage accepts.
@@ -150,6 +182,7 @@ impl Default for Settings {
             functions: FunctionSettings::default(),
             function: BTreeMap::new(),
             throttling: None,
+            rooms: RoomSettings::default(),
             allowed_origins: Vec::new(),
         }
     }

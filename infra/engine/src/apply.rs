@@ -61,17 +61,10 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
     pub(crate) async fn run(&self) -> Results {
         let mut results = Results {
             resources: self.record.resources.clone(),
+            // Unchanged resources are known from the start; so is what AWS assigned to those that are only updated.
+            known: Known::of(self.graph, self.cloud.context(), self.packages, self.live),
             ..Results::default()
         };
-        // Unchanged resources are known from the start; so is what a step that changes nothing assigned will not touch.
-        for (id, resource) in self.graph.in_order() {
-            results
-                .known
-                .resolve(id, resource, self.graph, self.cloud.context(), self.packages);
-            if let Some(live) = self.live.get(id) {
-                results.known.learn(id, &live.attributes);
-            }
-        }
         self.record_unchanged(&mut results);
 
         let mut waiting: BTreeSet<usize> = (0..self.plan.steps.len()).collect();
@@ -122,13 +115,8 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
     /// Records again what is live as declared, where the record would say something else, such as another removal policy.
     fn record_unchanged(&self, results: &mut Results) {
         for id in &self.plan.unchanged {
-            let (Some(live), Some(resource)) = (self.live.get(id), self.graph.resources().get(id)) else {
-                continue;
-            };
-            let resolved = results
-                .known
-                .resolve(id, resource, self.graph, self.cloud.context(), self.packages);
-            let now = observe::recorded(self.graph, id, live, resolved.properties);
+            let Some(live) = self.live.get(id) else { continue };
+            let now = observe::recorded(self.graph, id, live, results.known.properties(id));
             if results.resources.get(id) != Some(&now) {
                 results.resources.insert(id.clone(), now.clone());
                 self.recorder.record(Outcome::Put(id.clone(), now));
@@ -163,7 +151,11 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             Action::Delete => {
                 let target = self.target(step);
                 Box::pin(async move {
-                    let deleted = self.persist(&step.id, || self.cloud.delete(&target)).await;
+                    let attempt = || async {
+                        self.recorder.check(&**self.time)?;
+                        self.cloud.delete(&target).await
+                    };
+                    let deleted = self.persist(&step.id, attempt).await;
                     (index, started, deleted.map(|()| Done::Removed))
                 })
             }
@@ -172,9 +164,11 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
     }
 
     async fn reconcile(&self, desired: Desired, live: Option<&Live>) -> Result<Done, CloudError> {
-        let live = self
-            .persist(&desired.id, || self.cloud.reconcile(&desired, live))
-            .await?;
+        let attempt = || async {
+            self.recorder.check(&**self.time)?;
+            self.cloud.reconcile(&desired, live).await
+        };
+        let live = self.persist(&desired.id, attempt).await?;
         Ok(Done::Applied(Box::new(live), desired.properties))
     }
 

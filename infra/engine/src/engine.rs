@@ -8,6 +8,7 @@ use std::time::Duration;
 use infra_cdk::{Graph, LogicalId};
 use serde_json::Value as Json;
 
+use crate::aliases;
 use crate::apply::{Results, Run};
 use crate::event::Event;
 use crate::observe::{self, observe};
@@ -16,7 +17,7 @@ use crate::provider::{Cloud, CloudError, Live, Ownership};
 use crate::record::{Header, Lock, Outcome, Record, Store, StoreError};
 use crate::recorder::{LEASE_S, Recorder};
 use crate::recover::{self, recover};
-use crate::rollback;
+
 use crate::time::{SystemClock, Time};
 
 /// How often a deployment that waits for the lock asks for it.
@@ -200,6 +201,10 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         recover(&*self.cloud, &*self.time, graph, &mut record, &mut live)
             .await
             .map_err(EngineError::Read)?;
+        for (id, found) in &live {
+            let located = || observe::recorded(graph, id, found, found.properties.clone());
+            record.resources.entry(id.clone()).or_insert_with(located);
+        }
         let context = self.cloud.context();
         let plan = plan::destroy(Facts {
             graph,
@@ -225,13 +230,13 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read; [`EngineError::NothingBefore`] where there is no way back.
     pub async fn plan_rollback(&self, graph: &Graph) -> Result<Prepared, EngineError> {
         let (record, is_stale) = self.read_record(graph).await?;
-        let targets: Vec<_> = rollback::aliases(graph)
+        let targets: Vec<_> = aliases::declared(graph)
             .filter_map(|(id, _)| Some(observe::recorded_target(graph.stack(), id, record.resources.get(id)?)))
             .collect();
         let live = observe::read(&*self.cloud, &*self.time, &targets)
             .await
             .map_err(EngineError::Read)?;
-        let plan = rollback::plan(graph, &record, &live);
+        let plan = aliases::plan_rollback(graph, &record, &live);
         if plan.is_empty() && !is_stale {
             return Err(EngineError::NothingBefore);
         }
@@ -282,7 +287,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let graph = match goal {
             Goal::Deploy | Goal::Destroy => graph,
             Goal::Rollback => {
-                pinned = rollback::pinned(graph, &plan);
+                pinned = aliases::rolled_back(graph, &plan);
                 &pinned
             }
         };
@@ -327,31 +332,22 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     }
 
     /// Returns whether the record says already what is declared, down to policies and outputs.
-    fn is_recorded(
-        &self,
-        graph: &Graph,
-        packages: &Packages,
-        record: &Record,
-        live: &BTreeMap<LogicalId, Live>,
-        goal: Goal,
-    ) -> bool {
-        match goal {
+    fn is_recorded(&self, graph: &Graph, known: &Known, prepared: &Prepared) -> bool {
+        let Prepared { record, live, .. } = prepared;
+        match prepared.goal {
             Goal::Deploy => {}
             Goal::Destroy => return record.header.fence == 0,
             Goal::Rollback => return true,
         }
-        let mut known = Known::default();
-        let resources_match = graph.in_order().all(|(id, resource)| {
-            let resolved = known.resolve(id, resource, graph, self.cloud.context(), packages);
+        let resources_match = graph.resources().keys().all(|id| {
             live.get(id).is_some_and(|live| {
-                known.learn(id, &live.attributes);
-                record.resources.get(id) == Some(&observe::recorded(graph, id, live, resolved.properties))
+                record.resources.get(id) == Some(&observe::recorded(graph, id, live, known.properties(id)))
             })
         });
         resources_match
             && record.header.lock.is_none()
             && record.header.intents.is_empty()
-            && self.outputs(graph, &known) == record.header.outputs
+            && self.outputs(graph, known) == record.header.outputs
     }
 
     fn outputs(&self, graph: &Graph, known: &Known) -> BTreeMap<String, Json> {
@@ -406,17 +402,11 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                 goal,
                 ..
             } = &prepared;
-            if plan.is_empty() && self.is_recorded(graph, packages, record, live, *goal) {
+            let known = Known::of(graph, self.cloud.context(), packages, live);
+            if plan.is_empty() && self.is_recorded(graph, &known, &prepared) {
                 return Ok(Ready::NothingToDo(prepared.record));
             }
             let now = self.time.now();
-            let mut known = Known::default();
-            for (id, resource) in graph.in_order() {
-                known.resolve(id, resource, graph, self.cloud.context(), packages);
-                if let Some(live) = live.get(id) {
-                    known.learn(id, &live.attributes);
-                }
-            }
             let header = Header {
                 fence: record.header.fence + 1,
                 lock: Some(Lock {
@@ -424,10 +414,10 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
                     acquired_at: now,
                     lease_until: now + LEASE_S,
                 }),
-                intents: recover::intents(plan, graph, &mut known, record, self.cloud.context(), packages),
+                intents: recover::intents(plan, graph, &known, record, live),
                 outputs: record.header.outputs.clone(),
                 aliased_before: match goal {
-                    Goal::Deploy => rollback::before(plan, graph, record, live),
+                    Goal::Deploy => aliases::before(plan, graph, record, live),
                     // Still needed if it is interrupted.
                     Goal::Destroy | Goal::Rollback => record.header.aliased_before.clone(),
                 },

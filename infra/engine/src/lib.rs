@@ -5,6 +5,7 @@
 //!
 //! Read next: [`mod@plan`] for the decisions, [`provider`] for what a cloud must do.
 
+mod aliases;
 mod apply;
 mod diff;
 mod engine;
@@ -18,7 +19,7 @@ pub mod record;
 mod recorder;
 mod recover;
 mod retry;
-mod rollback;
+
 pub mod sim;
 mod time;
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use infra_cdk::{Graph, Kind, LogicalId};
 
 use crate::plan::{Action, Step, StepId};
-use crate::record::Record;
+use crate::record::{Record, Recorded};
 
 /// Fills in [`Step::after`] and returns the steps in an order that obeys it.
 pub(crate) fn arrange(mut steps: BTreeMap<StepId, Step>, graph: &Graph, record: &Record) -> Vec<Step> {
@@ -114,7 +114,10 @@ impl Order<'_> {
                 before.insert(StepId::Apply(user.clone()));
             }
         }
-        if self.leaves(id) && !self.is_snapshot_member(id) {
+        if self.leaves(id) && self.is_snapshot_member(id) {
+            // What refers to it by now need not be what is recorded: it waits for all that could.
+            before.extend(self.siblings(recorded));
+        } else if self.leaves(id) {
             before.extend(
                 self.actions
                     .keys()
@@ -134,6 +137,17 @@ impl Order<'_> {
         let resources = self.graph.resources().keys();
         resources
             .filter(|user| self.graph.dependencies(user).contains(id))
+            .cloned()
+            .map(StepId::Apply)
+    }
+
+    /// Returns the steps of the declared members of snapshots that lie beside a resource.
+    fn siblings(&self, recorded: &Recorded) -> impl Iterator<Item = StepId> {
+        let resources = self.graph.resources();
+        let members: BTreeSet<_> = resources.values().flat_map(|snapshot| &snapshot.snapshot_of).collect();
+        members
+            .into_iter()
+            .filter(move |member| resources[*member].parent == recorded.parent)
             .cloned()
             .map(StepId::Apply)
     }

@@ -219,6 +219,23 @@ pub(crate) struct Resolved {
 }
 
 impl Known {
+    /// Returns what is known of everything declared while nothing but `live` exists.
+    pub(crate) fn of(graph: &Graph, context: &Context, packages: &Packages, live: &BTreeMap<LogicalId, Live>) -> Self {
+        let mut known = Self::default();
+        for (id, resource) in graph.in_order() {
+            known.resolve(id, resource, graph, context, packages);
+            if let Some(live) = live.get(id) {
+                known.learn(id, &live.attributes);
+            }
+        }
+        known
+    }
+
+    /// Returns the properties of a declared resource, as far as they are known; none of what is not declared.
+    pub(crate) fn properties(&self, id: &LogicalId) -> Properties {
+        self.properties.get(id).cloned().unwrap_or_default()
+    }
+
     /// Resolves a resource's properties, and remembers them for those that refer to it.
     pub(crate) fn resolve(
         &mut self,
@@ -288,7 +305,7 @@ impl Planner<'_> {
             return;
         };
 
-        let changes = self.changes(&resolved, live, recorded);
+        let changes = self.changes(id, &resolved, live, recorded);
         let snapshot_of = self.stale_snapshot(resource, recorded);
         let new_kind = recorded.is_some_and(|recorded| recorded.kind != resource.kind);
         let create_only = changes.iter().find(|change| {
@@ -348,7 +365,7 @@ impl Planner<'_> {
         }
     }
 
-    fn changes(&self, resolved: &Resolved, live: &Live, recorded: Option<&Recorded>) -> Vec<Change> {
+    fn changes(&self, id: &LogicalId, resolved: &Resolved, live: &Live, recorded: Option<&Recorded>) -> Vec<Change> {
         let was = |name: &str| recorded.and_then(|recorded| recorded.properties.get(name));
         let mut changes = Vec::new();
         for (name, desired) in &resolved.properties {
@@ -364,10 +381,9 @@ impl Planner<'_> {
             });
         }
         let declared = |name: &str| resolved.properties.contains_key(name) || resolved.unknown.contains(name);
-        let cleared = recorded
-            .into_iter()
-            .flat_map(|recorded| recorded.properties.keys())
-            .filter(|name| !declared(name));
+        let set_before = recorded.into_iter().flat_map(|recorded| recorded.properties.keys());
+        let set_before = set_before.chain(recover::intended_properties(self.facts.record, id));
+        let cleared: BTreeSet<_> = set_before.filter(|name| !declared(name)).collect();
         for name in cleared {
             if let Some(from) = live.properties.get(name) {
                 let from = Some(from.clone());

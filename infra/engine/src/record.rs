@@ -79,7 +79,8 @@ pub struct Intent {
     pub action: String,
     /// What AWS knows it by, where it exists.
     pub name: Option<String>,
-    /// What leads to it: the record that it would have, with properties that are text and known only.
+    /// What leads to it: the record that it would have, with those properties only that are known, and `null` for the
+    /// value of each that is no text.
     #[serde(default)]
     pub resource: Option<Recorded>,
 }

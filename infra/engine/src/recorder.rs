@@ -1,13 +1,14 @@
 //! Writes outcomes to the record while steps go on, and keeps the lock's lease alive.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use infra_cdk::StackId;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::provider::{Class, CloudError};
 use crate::record::{Header, Outcome, Store, StoreError};
 use crate::time::Time;
 
@@ -22,20 +23,27 @@ pub(crate) type Ended = (Header, Vec<Outcome>, Result<(), StoreError>);
 /// recorded can be located again.
 pub(crate) struct Recorder {
     outcomes: mpsc::UnboundedSender<Outcome>,
-    overtaken: Arc<AtomicBool>,
+    lease: Arc<Lease>,
     task: JoinHandle<Ended>,
+}
+
+/// What writer and steps share.
+struct Lease {
+    /// End of the lease as last written, in seconds since 1970.
+    until: AtomicU64,
+    /// Whether nothing can be recorded any more.
+    is_lost: AtomicBool,
 }
 
 impl Recorder {
     pub(crate) fn start<S: Store, T: Time>(store: Arc<S>, time: Arc<T>, stack: StackId, header: Header) -> Self {
         let (outcomes, receiver) = mpsc::unbounded_channel();
-        let overtaken = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(write(store, time, stack, header, receiver, overtaken.clone()));
-        Self {
-            outcomes,
-            overtaken,
-            task,
-        }
+        let lease = Arc::new(Lease {
+            until: AtomicU64::new(header.lock.as_ref().map_or(0, |lock| lock.lease_until)),
+            is_lost: AtomicBool::new(false),
+        });
+        let task = tokio::spawn(write(store, time, stack, header, receiver, lease.clone()));
+        Self { outcomes, lease, task }
     }
 
     /// Records an outcome, soon.
@@ -46,7 +54,29 @@ impl Recorder {
 
     /// Returns whether nothing can be recorded any more: another deployment has taken over, or the store fails.
     pub(crate) fn is_lost(&self) -> bool {
-        self.overtaken.load(Ordering::Relaxed)
+        self.lease.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Checks before each call that the stack is still ours to change: a process that slept on, such as a laptop whose
+    /// lid was closed, must not go on where another one has taken over.
+    ///
+    /// # Errors
+    /// [`Class::Busy`] until a lease that ran out is renewed or lost; [`Class::Permanent`] once it is lost.
+    pub(crate) fn check(&self, time: &impl Time) -> Result<(), CloudError> {
+        let class = if self.is_lost() {
+            Class::Permanent
+        } else if time.now() >= self.lease.until.load(Ordering::Relaxed) {
+            Class::Busy
+        } else {
+            return Ok(());
+        };
+        Err(CloudError {
+            operation: "keeping the stack's lock".to_owned(),
+            code: String::new(),
+            message: "the lease has ended, and another deployment may have begun".to_owned(),
+            request_id: None,
+            class,
+        })
     }
 
     /// Waits until nothing is being written any more.
@@ -64,7 +94,7 @@ async fn write<S: Store, T: Time>(
     stack: StackId,
     mut header: Header,
     mut receiver: mpsc::UnboundedReceiver<Outcome>,
-    lost: Arc<AtomicBool>,
+    lease: Arc<Lease>,
 ) -> Ended {
     let mut batch = Vec::new();
     let mut renew_at = time.now() + LEASE_S / 3;
@@ -96,8 +126,11 @@ async fn write<S: Store, T: Time>(
             .write(&stack, header.fence, &batch, renew.then_some(&header))
             .await;
         if let Err(error) = written {
-            lost.store(true, Ordering::Relaxed);
+            lease.is_lost.store(true, Ordering::Relaxed);
             return (header, batch, Err(error));
+        }
+        if let Some(lock) = &header.lock {
+            lease.until.store(lock.lease_until, Ordering::Relaxed);
         }
         batch.clear();
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm};
+use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm, unkind};
 
 /// Where this cloud pretends to be.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct Cloud {
     pub(crate) lambda: lambda::Lambda,
     pub(crate) logs: logs::Logs,
     pub(crate) ssm: ssm::Ssm,
+    /// What it does to its callers.
+    pub(crate) unkind: unkind::Unkind,
 }
 
 /// How handlers hold the cloud.

@@ -208,6 +208,25 @@ pub(crate) async fn handle(cloud: &SharedCloud, request: Request) -> Response {
 }
 
 async fn answer(cloud: &SharedCloud, request: &Request) -> Result<(StatusCode, Bytes), ApiError> {
+    let action = json::action(request);
+    let Ok(NamedTable {
+        table_name: Some(table),
+    }) = json::input(request)
+    else {
+        return act(cloud, request).await;
+    };
+    let table = table_name(&table);
+    if let Some(body) = cloud.unkind.table_answer(action, table)? {
+        return Ok((StatusCode::OK, Bytes::from(body.to_string())));
+    }
+    let (status, body) = act(cloud, request).await?;
+    if status.is_success() {
+        return Ok((status, cloud.unkind.table_answered(action, table, body)));
+    }
+    Ok((status, body))
+}
+
+async fn act(cloud: &SharedCloud, request: &Request) -> Result<(StatusCode, Bytes), ApiError> {
     let dynamodb = &cloud.dynamodb;
     let backups = |is_update| {
         let body = dynamodb.continuous_backups(request, is_update)?;
@@ -272,6 +291,12 @@ fn internal(error: impl std::fmt::Display) -> ApiError {
         "InternalServerError",
         format!("the embedded DynamoDB did not answer: {error}"),
     )
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NamedTable {
+    table_name: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -22,8 +22,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::cloud::{Account, Cloud, SharedCloud};
+use crate::iam::Access;
 use crate::persist::Keeper;
 use crate::route::{self, Scope};
+use crate::unkind::{Call, Unkind, Unkindness};
 use crate::wire::{ApiError, Request, Response, rest_json};
 use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm, sts};
 
@@ -47,6 +49,8 @@ pub struct Options {
     pub account: String,
     /// Folder that keeps the state between runs; in memory without it.
     pub persist: Option<PathBuf>,
+    /// In which ways it makes things hard.
+    pub unkindness: Unkindness,
 }
 
 /// A running local cloud. Dropping it stops the listener, kills all function processes and saves the state.
@@ -97,6 +101,7 @@ impl Default for Options {
             region: "us-east-1".to_owned(),
             account: "000000000000".to_owned(),
             persist: None,
+            unkindness: Unkindness::default(),
         }
     }
 }
@@ -112,6 +117,7 @@ impl LocalCloud {
             region,
             account,
             persist,
+            unkindness,
         } = options;
         if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(StartError::Account(account));
@@ -138,6 +144,7 @@ impl LocalCloud {
             lambda: lambda::Lambda::default(),
             logs: logs::Logs::default(),
             ssm: ssm::Ssm::default(),
+            unkind: Unkind::new(unkindness),
         });
         let keeper = match persist {
             None => None,
@@ -182,6 +189,22 @@ impl LocalCloud {
         &self.cloud.endpoint
     }
 
+    /// Returns in which ways it makes things hard now.
+    pub fn unkindness(&self) -> Unkindness {
+        self.cloud.unkind.settings()
+    }
+
+    /// Makes it harder or easier from now on.
+    pub fn set_unkindness(&self, unkindness: Unkindness) {
+        self.cloud.unkind.set(unkindness);
+    }
+
+    /// Puts the clock forward, so that nobody waits for what roles, tables and rates need. Functions have a clock of
+    /// their own.
+    pub fn advance(&self, by: Duration) {
+        self.cloud.unkind.advance(by);
+    }
+
     /// Stops listening, closes all connections (their functions hear of it), lets requests in flight end for up to two
     /// seconds, and kills all function processes.
     pub async fn stop(mut self) {
@@ -218,6 +241,9 @@ impl std::fmt::Debug for LocalCloud {
 
 async fn front(State(cloud): State<SharedCloud>, request: axum::extract::Request) -> Response {
     if let Some(address) = route::address(request.headers(), request.uri()) {
+        if let Err(error) = may_connect(&cloud, &address, &request) {
+            return error.rest_json();
+        }
         return gateway::handle(&cloud, address, request).await;
     }
     if request.uri().path() == "/_local/health" {
@@ -225,8 +251,8 @@ async fn front(State(cloud): State<SharedCloud>, request: axum::extract::Request
     }
     let (parts, body) = request.into_parts();
     let protocol = Protocol::of(&parts.headers);
-    let scope = match admit(&cloud, &parts) {
-        Ok(scope) => scope,
+    let (service, scope) = match admit(&cloud, &parts) {
+        Ok(admitted) => admitted,
         Err(error) => return protocol.render(&error),
     };
     let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
@@ -240,20 +266,53 @@ async fn front(State(cloud): State<SharedCloud>, request: axum::extract::Request
         body,
         access_key: Some(scope.access_key),
     };
-    match scope.service.as_str() {
-        "apigateway" => apigatewayv2::handle(&cloud, request).await,
-        "dynamodb" => dynamodb::handle(&cloud, request).await,
-        "iam" => iam::handle(&cloud, request).await,
-        "lambda" => lambda::handle(&cloud, request).await,
-        "logs" => logs::handle(&cloud, request).await,
-        "ssm" => ssm::handle(&cloud, request).await,
-        "sts" => sts::handle(&cloud, request).await,
-        other => protocol.render(&unknown_service(other)),
+    let call = Call::of(service, &request);
+    if let Some(function) = request.access_key.as_deref().and_then(|key| cloud.iam.session(key)) {
+        let access = Access::of_call(&call, &request, &cloud.account);
+        return match cloud.iam.authorize(&function, &access) {
+            Ok(()) => serve(&cloud, service, request).await,
+            Err(error) => protocol.render(&error),
+        };
+    }
+    let passage = match cloud.unkind.admit(&call).await {
+        Ok(passage) => passage,
+        Err(error) => return protocol.render(&error),
+    };
+    let instead = passage.instead(|error| protocol.render(error));
+    if !passage.happens() {
+        return instead.unwrap_or_default();
+    }
+    let served = serve(&cloud, service, request).await;
+    instead.unwrap_or(served)
+}
+
+/// Refuses calls to `@connections` that a function's role does not allow.
+fn may_connect(cloud: &Cloud, address: &gateway::Address, request: &axum::extract::Request) -> Result<(), ApiError> {
+    let scope = route::scope(request.headers(), request.uri());
+    let Some(function) = scope.and_then(|scope| cloud.iam.session(&scope.access_key)) else {
+        return Ok(());
+    };
+    let (api, stage, method) = (&address.api_id, &address.stage, request.method().as_str());
+    let access = Access::to_connection(api, stage, method, &address.rest, &cloud.account);
+    cloud.iam.authorize(&function, &access)
+}
+
+/// Hands a call to its service.
+async fn serve(cloud: &SharedCloud, service: &str, request: Request) -> Response {
+    match service {
+        "apigateway" => apigatewayv2::handle(cloud, request).await,
+        "dynamodb" => dynamodb::handle(cloud, request).await,
+        "iam" => iam::handle(cloud, request).await,
+        "lambda" => lambda::handle(cloud, request).await,
+        "logs" => logs::handle(cloud, request).await,
+        "ssm" => ssm::handle(cloud, request).await,
+        "sts" => sts::handle(cloud, request).await,
+        other => Protocol::of(&request.headers).render(&unknown_service(other)),
     }
 }
 
-/// Returns the scope of a control-plane call, or why it may not go on.
-fn admit(cloud: &Cloud, parts: &http::request::Parts) -> Result<Scope, ApiError> {
+/// Returns service and scope of a control-plane call, or why it may not go on.
+fn admit(cloud: &Cloud, parts: &http::request::Parts) -> Result<(&'static str, Scope), ApiError> {
     // Browsers send this header with every call that changes something, and pages cannot remove it.
     if parts.headers.contains_key(header::ORIGIN) {
         return Err(ApiError::new(
@@ -269,9 +328,9 @@ fn admit(cloud: &Cloud, parts: &http::request::Parts) -> Result<Scope, ApiError>
             "the request is not signed: an AWS client signs it with any credentials, and names the service in the signature",
         )
     })?;
-    if !SERVICES.contains(&scope.service.as_str()) {
+    let Some(service) = SERVICES.into_iter().find(|service| *service == scope.service) else {
         return Err(unknown_service(&scope.service));
-    }
+    };
     let region = &cloud.account.region;
     if scope.region != *region && !GLOBAL_SERVICES.contains(&scope.service.as_str()) {
         return Err(ApiError::new(
@@ -283,7 +342,7 @@ fn admit(cloud: &Cloud, parts: &http::request::Parts) -> Result<Scope, ApiError>
             ),
         ));
     }
-    Ok(scope)
+    Ok((service, scope))
 }
 
 fn unknown_service(service: &str) -> ApiError {

@@ -50,24 +50,36 @@ fn texts(list: &Json) -> Vec<String> {
 fn each_function_may_do_exactly_what_it_does() {
     for (stage, (region, graph)) in common::stages() {
         let arn = |service: &str, rest: String| format!("arn:aws:{service}:{region}:{}:{rest}", common::ACCOUNT);
-        let table = arn("dynamodb", format!("table/chat-{stage}-connections"));
-        let index = format!("{table}/index/*");
+        let table = |name: &str| arn("dynamodb", format!("table/chat-{stage}-{name}"));
+        let (connections, messages, rates) = (table("connections"), table("messages"), table("rates"));
+        let index = format!("{connections}/index/*");
         let key = arn("ssm", format!("parameter/chat/{stage}/TokenKey"));
-        let connections = arn("execute-api", format!("id-of-chatapi/{stage}/POST/@connections/*"));
-        let expected: [(&str, Vec<(&str, &String)>); 5] = [
+        let post = arn("execute-api", format!("id-of-chatapi/{stage}/POST/@connections/*"));
+        let end = arn("execute-api", format!("id-of-chatapi/{stage}/DELETE/@connections/*"));
+        let broadcast = arn("lambda", format!("function:chat-{stage}-broadcast"));
+        let talk = [
+            ("dynamodb:Query", &index),
+            ("dynamodb:DeleteItem", &connections),
+            ("execute-api:ManageConnections", &post),
+        ];
+        let act = [
+            ("dynamodb:UpdateItem", &connections),
+            ("dynamodb:UpdateItem", &rates),
+            ("execute-api:ManageConnections", &end),
+        ];
+        let speak = [("dynamodb:PutItem", &messages), ("lambda:InvokeFunction", &broadcast)];
+        let expected: [(&str, Vec<(&str, &String)>); 8] = [
+            ("admin", [&talk[..], &act, &speak].concat()),
             ("authorize", vec![("ssm:GetParameter", &key)]),
-            ("connect", vec![("dynamodb:PutItem", &table)]),
-            ("default", vec![]),
-            ("disconnect", vec![("dynamodb:DeleteItem", &table)]),
             (
-                "send-message",
-                vec![
-                    ("dynamodb:GetItem", &table),
-                    ("dynamodb:DeleteItem", &table),
-                    ("dynamodb:Query", &index),
-                    ("execute-api:ManageConnections", &connections),
-                ],
+                "broadcast",
+                [&talk[..], &[("lambda:InvokeFunction", &broadcast)]].concat(),
             ),
+            ("connect", [&talk[..], &[("dynamodb:PutItem", &connections)]].concat()),
+            ("default", vec![]),
+            ("disconnect", talk.to_vec()),
+            ("room", [&talk[..], &act, &[("dynamodb:Query", &messages)]].concat()),
+            ("send-message", [&talk[..], &act, &speak].concat()),
         ];
         let expected: BTreeMap<_, BTreeSet<_>> = expected
             .into_iter()
@@ -87,7 +99,7 @@ fn each_function_may_do_exactly_what_it_does() {
 #[test]
 fn nothing_is_granted_by_wildcard() {
     // Names that AWS makes up later: log streams, indexes of one table, connections of one stage.
-    const OPEN_ENDS: [&str; 3] = [":*", "/index/*", "/POST/@connections/*"];
+    const OPEN_ENDS: [&str; 4] = [":*", "/index/*", "/POST/@connections/*", "/DELETE/@connections/*"];
     for (stage, (region, graph)) in common::stages() {
         for (function, grants) in grants(&region, &graph) {
             for grant in grants {

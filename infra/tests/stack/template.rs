@@ -187,7 +187,11 @@ fn production_keeps_its_data() {
     let (_, graph) = &common::stages()["prod"];
     let template = common::template(graph);
     for (id, resource) in template["Resources"].as_object().unwrap() {
-        let expected = if id == "Connections" { "Retain" } else { "Delete" };
+        let expected = if ["Connections", "Messages", "Rates"].contains(&id.as_str()) {
+            "Retain"
+        } else {
+            "Delete"
+        };
         assert_eq!(resource["DeletionPolicy"], expected, "{id}");
         assert_eq!(resource["UpdateReplacePolicy"], expected, "{id}");
     }

@@ -269,6 +269,7 @@ impl<'a> Site<'a> {
                     region: REGION.to_owned(),
                     account: ACCOUNT.to_owned(),
                     persist: None,
+                    unkindness: infra_local::Unkindness::default(),
                 };
                 let started = LocalCloud::start(options).await;
                 Some(started.map_err(|error| Failure::new("the local cloud did not start").because(error))?)

@@ -255,6 +255,7 @@ mod tests {
             region: "us-east-1".to_owned(),
             account: local_cloud::ACCOUNT.to_owned(),
             persist: None,
+            unkindness: infra_local::Unkindness::default(),
         };
         let cloud = LocalCloud::start(options).await.unwrap();
         let proxy = Proxy::start(cloud.endpoint()).await.unwrap();

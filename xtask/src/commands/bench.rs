@@ -140,6 +140,7 @@ async fn once(
                 region: region.to_owned(),
                 account: ACCOUNT.to_owned(),
                 persist: None,
+                unkindness: options.unkind.settings.clone(),
             })
             .await
             .map_err(|error| Failure::new("the local cloud did not start").because(error))?,

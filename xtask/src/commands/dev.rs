@@ -34,7 +34,14 @@ pub(crate) async fn run(app: &App, options: &Dev) -> Result<Exit, Failure> {
     let name = app.global.stage.as_deref().unwrap_or(local_cloud::STAGE);
     let stage = load_stage(&app.workspace.root, name, app.global.region.as_deref())?;
     let began = Instant::now();
-    let cloud = Running::start(&app.workspace, options.port, &stage.region, None).await?;
+    let cloud = Running::start(
+        &app.workspace,
+        options.port,
+        &stage.region,
+        None,
+        options.unkind.settings.clone(),
+    )
+    .await?;
     ui::say(paint(DIM, format_args!("local cloud at {}", cloud.address().endpoint)));
     let outcome = app
         .interrupt

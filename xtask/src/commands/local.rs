@@ -14,7 +14,15 @@ use crate::ui::{self, BOLD, paint};
 pub(crate) async fn run(app: &App, options: Local) -> Result<Exit, Failure> {
     let name = app.global.stage.as_deref().unwrap_or(local_cloud::STAGE);
     let stage = load_stage(&app.workspace.root, name, app.global.region.as_deref())?;
-    let cloud = Running::start(&app.workspace, options.port, &stage.region, options.persist).await?;
+    let unkindness = options.unkind.settings;
+    let cloud = Running::start(
+        &app.workspace,
+        options.port,
+        &stage.region,
+        options.persist,
+        unkindness.clone(),
+    )
+    .await?;
     let address = cloud.address();
     if app.wants_json() {
         ui::json(&serde_json::json!(address))?;
@@ -26,6 +34,9 @@ pub(crate) async fn run(app: &App, options: Local) -> Result<Exit, Failure> {
             address.endpoint,
             address.region,
         ))?;
+        if unkindness != infra_local::Unkindness::default() {
+            ui::say(format_args!("It is unkind: {unkindness}"));
+        }
         ui::say("Ctrl-C ends it.");
     }
     app.interrupt.wait().await;

@@ -11,6 +11,7 @@ mod local;
 mod logs;
 mod outputs;
 mod rollback;
+mod sim;
 mod synth;
 mod test;
 mod token;
@@ -64,6 +65,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
         Command::Synth(options) => synth::run(&app, &options).await,
         Command::Bench(options) => Box::pin(bench::run(&app, &options)).await,
+        Command::Sim(options) => sim::run(&app, options),
         Command::Tidy => tidy::run(&app).await,
         Command::Test(options) => test::run(&app, &options).await,
         Command::Coverage(options) => coverage::run(&app, &options).await,

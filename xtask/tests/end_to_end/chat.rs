@@ -190,6 +190,7 @@ async fn the_api_answers_as_the_aws_cli_asks() {
             "$default",
             "$disconnect",
             "announce",
+            "history",
             "join",
             "kick",
             "sendMessage",

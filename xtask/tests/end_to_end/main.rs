@@ -6,8 +6,13 @@
 mod bad_input;
 mod chat;
 mod deploy;
+mod fan_out;
+mod history;
 mod kill;
 mod limits;
+mod refusals;
 mod rooms;
 mod support;
 mod tokens;
+mod unkind;
+mod updates;

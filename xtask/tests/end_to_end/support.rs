@@ -75,16 +75,57 @@ pub(crate) fn finish(command: &mut Command) -> Finished {
 /// `cargo xtask local`, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct LocalCloud {
-    process: Child,
+    runs: Runs,
     pub(crate) endpoint: String,
     pub(crate) scratch: tempfile::TempDir,
 }
 
+/// Where a local cloud runs.
+#[derive(Debug)]
+enum Runs {
+    There(Child),
+    Here(infra_local::LocalCloud),
+}
+
 impl LocalCloud {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts it in this process, where its unkindness can be changed.
+    pub(crate) async fn start_here(unkindness: &str) -> Self {
+        let options = infra_local::Options {
+            port: 0,
+            unkindness: unkindness.parse().unwrap(),
+            ..infra_local::Options::default()
+        };
+        let cloud = infra_local::LocalCloud::start(options).await.unwrap();
+        let endpoint = cloud.endpoint().to_owned();
+        let scratch = tempfile::tempdir().unwrap();
+        let address =
+            json!({"endpoint": endpoint, "region": "us-east-1", "account": "000000000000", "pid": std::process::id()});
+        std::fs::write(scratch.path().join("local.json"), address.to_string()).unwrap();
+        Self {
+            runs: Runs::Here(cloud),
+            endpoint,
+            scratch,
+        }
+    }
+
+    /// Changes the unkindness of a cloud in this process.
+    pub(crate) fn be(&self, unkindness: &str) {
+        match &self.runs {
+            Runs::Here(cloud) => cloud.set_unkindness(unkindness.parse().unwrap()),
+            Runs::There(_) => panic!("only a cloud in this process can be changed"),
+        }
+    }
+
+    /// Starts it with more arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let mut process = xtask()
             .args(["local", "--port", "0", "--output", "json"])
+            .args(arguments)
             .env("STACKWRIGHT_SCRATCH", scratch.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -96,7 +137,7 @@ impl LocalCloud {
         let ready: Json = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
         let endpoint = ready["endpoint"].as_str().unwrap().to_owned();
         Self {
-            process,
+            runs: Runs::There(process),
             endpoint,
             scratch,
         }
@@ -152,6 +193,29 @@ impl LocalCloud {
         (status, serde_json::from_str(&body).unwrap_or(Json::Null))
     }
 
+    /// Changes environment variables of a function that is deployed, as somebody could by hand.
+    pub(crate) async fn set_variables(&self, function: &str, changes: &[(&str, &str)]) {
+        let path = format!("/2015-03-31/functions/{function}/configuration");
+        let (_, configuration) = self.rest("lambda", "GET", &path).await;
+        let mut variables = configuration["Environment"]["Variables"].clone();
+        for (name, value) in changes {
+            variables[*name] = json!(value);
+        }
+        let authorization = authorization("lambda");
+        let body = json!({"Environment": {"Variables": variables}}).to_string();
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", "application/json"),
+        ];
+        let (status, answer) = http(&self.endpoint, "PUT", &path, &headers, &body).await;
+        assert_eq!(status, 200, "{answer}");
+        eventually("the function is updated", || async {
+            let (_, configuration) = self.rest("lambda", "GET", &path).await;
+            (configuration["LastUpdateStatus"] == "Successful").then_some(())
+        })
+        .await;
+    }
+
     /// Returns everything that a stack could have left: resources by type, empty lists left out.
     pub(crate) async fn inventory(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -194,8 +258,10 @@ impl LocalCloud {
 
 impl Drop for LocalCloud {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        if let Runs::There(process) = &mut self.runs {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
@@ -285,6 +351,15 @@ impl Client {
 
     pub(crate) async fn connect_without_token(url: &str) -> Result<Self, u16> {
         Self::open(url.into_client_request().unwrap()).await
+    }
+
+    /// Connects with any headers.
+    pub(crate) async fn connect_with(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        Self::open(request).await
     }
 
     async fn open(request: tokio_tungstenite::tungstenite::handshake::client::Request) -> Result<Self, u16> {

@@ -19,7 +19,6 @@ pub(crate) use read::{observe_apis, observe_children};
 use crate::Session;
 use crate::error::gone;
 use crate::shape::text;
-use crate::throttle::Service;
 
 /// Largest page that API Gateway gives.
 const PAGE: &str = "100";
@@ -54,37 +53,41 @@ pub(crate) async fn reconcile(
 /// Deletes an API with all that is in it, or one thing in it. Without the API's id there is nothing to delete.
 pub(crate) async fn delete(session: &Session, target: &Target, id: &str) -> Result<(), CloudError> {
     macro_rules! call {
-        ($operation:literal, $request:expr) => {
-            gone(
-                session
-                    .sdk(Service::ApiGateway, $operation, $request.send())
-                    .await,
-            )
+        ($api:expr, $operation:literal, $request:expr) => {
+            gone(session.change_api($api, $operation, $request.send()).await)
         };
     }
     let client = session.apigateway();
     if target.kind == Kind::Api {
-        return call!("apigateway:DeleteApi", client.delete_api().api_id(id));
+        return call!(id, "apigateway:DeleteApi", client.delete_api().api_id(id));
     }
     let Some(api) = text(&target.properties, "ApiId") else {
         return Ok(());
     };
     match target.kind {
         Kind::Authorizer => call!(
+            api,
             "apigateway:DeleteAuthorizer",
             client.delete_authorizer().api_id(api).authorizer_id(id)
         ),
         Kind::Integration => call!(
+            api,
             "apigateway:DeleteIntegration",
             client.delete_integration().api_id(api).integration_id(id)
         ),
         Kind::Deployment => call!(
+            api,
             "apigateway:DeleteDeployment",
             client.delete_deployment().api_id(api).deployment_id(id)
         ),
-        Kind::Route => call!("apigateway:DeleteRoute", client.delete_route().api_id(api).route_id(id)),
+        Kind::Route => call!(
+            api,
+            "apigateway:DeleteRoute",
+            client.delete_route().api_id(api).route_id(id)
+        ),
         Kind::RouteResponse => match text(&target.properties, "RouteId") {
             Some(route) => call!(
+                api,
                 "apigateway:DeleteRouteResponse",
                 client
                     .delete_route_response()
@@ -95,6 +98,7 @@ pub(crate) async fn delete(session: &Session, target: &Target, id: &str) -> Resu
             None => Ok(()),
         },
         Kind::Stage => call!(
+            api,
             "apigateway:DeleteStage",
             client.delete_stage().api_id(api).stage_name(id)
         ),

@@ -62,9 +62,7 @@ pub(super) async fn api(
             .api_id(id)
             .name(required(desired, "Name")?)
             .set_route_selection_expression(expression);
-        session
-            .sdk(Service::ApiGateway, "apigateway:UpdateApi", call.send())
-            .await?;
+        session.change_api(id, "apigateway:UpdateApi", call.send()).await?;
     }
     sync_tags(session, desired, &live, &format!("/apis/{id}")).await?;
     Ok(as_desired(desired, id, live.attributes.clone()))
@@ -90,7 +88,7 @@ pub(super) async fn authorizer(
             .set_authorizer_uri(uri)
             .set_identity_source(Some(sources));
         let answer = session
-            .sdk(Service::ApiGateway, "apigateway:CreateAuthorizer", call.send())
+            .change_api(api, "apigateway:CreateAuthorizer", call.send())
             .await?;
         return child(desired, answer.authorizer_id());
     };
@@ -108,7 +106,7 @@ pub(super) async fn authorizer(
         .any(|property| differs(desired, &live, property))
     {
         session
-            .sdk(Service::ApiGateway, "apigateway:UpdateAuthorizer", call.send())
+            .change_api(api, "apigateway:UpdateAuthorizer", call.send())
             .await?;
     }
     child(desired, Some(&live.physical_id))
@@ -152,7 +150,7 @@ pub(super) async fn integration(
             .set_integration_uri(uri)
             .set_timeout_in_millis(timeout);
         let answer = session
-            .sdk(Service::ApiGateway, "apigateway:CreateIntegration", call.send())
+            .change_api(api, "apigateway:CreateIntegration", call.send())
             .await?;
         return child(desired, answer.integration_id());
     };
@@ -176,7 +174,7 @@ pub(super) async fn integration(
     .any(|property| differs(desired, &live, property))
     {
         session
-            .sdk(Service::ApiGateway, "apigateway:UpdateIntegration", call.send())
+            .change_api(api, "apigateway:UpdateIntegration", call.send())
             .await?;
     }
     child(desired, Some(&live.physical_id))
@@ -203,9 +201,7 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
                 .set_authorization_type(authorization.clone())
                 .set_authorizer_id(authorizer.clone())
                 .set_route_response_selection_expression(expression.clone());
-            let answer = session
-                .sdk(Service::ApiGateway, "apigateway:CreateRoute", call.send())
-                .await;
+            let answer = session.change_api(api, "apigateway:CreateRoute", call.send()).await;
             match answer {
                 Ok(answer) => return child(desired, answer.route_id()),
                 Err(error) if is_already_there(&error) => {
@@ -241,9 +237,7 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
             .set_route_response_selection_expression(
                 expression.or_else(|| cleared("RouteResponseSelectionExpression").then(String::new)),
             );
-        session
-            .sdk(Service::ApiGateway, "apigateway:UpdateRoute", call.send())
-            .await?;
+        session.change_api(api, "apigateway:UpdateRoute", call.send()).await?;
     }
     child(desired, Some(&live.physical_id))
 }
@@ -257,14 +251,15 @@ pub(super) async fn route_response(
         // It is nothing but its key.
         return child(desired, Some(&live.physical_id));
     }
+    let api = required(desired, "ApiId")?;
     let call = session
         .apigateway()
         .create_route_response()
-        .api_id(required(desired, "ApiId")?)
+        .api_id(api)
         .route_id(required(desired, "RouteId")?)
         .route_response_key(required(desired, "RouteResponseKey")?);
     let answer = session
-        .sdk(Service::ApiGateway, "apigateway:CreateRouteResponse", call.send())
+        .change_api(api, "apigateway:CreateRouteResponse", call.send())
         .await;
     match answer {
         Ok(answer) => child(desired, answer.route_response_id()),
@@ -295,7 +290,7 @@ pub(super) async fn deployment(
                 .api_id(api)
                 .description(deployment_marker(&desired.stack, &desired.id, trigger));
             let answer = session
-                .sdk(Service::ApiGateway, "apigateway:CreateDeployment", call.send())
+                .change_api(api, "apigateway:CreateDeployment", call.send())
                 .await?;
             let id = assigned(desired, answer.deployment_id())?.to_owned();
             (id, answer.deployment_status)
@@ -350,9 +345,7 @@ pub(super) async fn stage(session: &Session, desired: &Desired, live: Option<&Li
                 .set_deployment_id(deployment.clone())
                 .set_default_route_settings(limits(desired))
                 .set_tags(Some(declared_tags(&desired.properties).into_iter().collect()));
-            let answer = session
-                .sdk(Service::ApiGateway, "apigateway:CreateStage", call.send())
-                .await;
+            let answer = session.change_api(api, "apigateway:CreateStage", call.send()).await;
             match answer {
                 Ok(_) => return child(desired, Some(name)),
                 Err(error) if is_already_there(&error) => {
@@ -380,9 +373,7 @@ pub(super) async fn stage(session: &Session, desired: &Desired, live: Option<&Li
             .stage_name(name)
             .set_deployment_id(deployment)
             .set_default_route_settings(limits);
-        session
-            .sdk(Service::ApiGateway, "apigateway:UpdateStage", call.send())
-            .await?;
+        session.change_api(api, "apigateway:UpdateStage", call.send()).await?;
     }
     sync_tags(session, desired, live, &format!("/apis/{api}/stages/{name}")).await?;
     child(desired, Some(name))

@@ -27,7 +27,7 @@ use crate::shape::{Tags, as_desired, changed_tags, declared_tags, differs, owner
 use crate::throttle::Service;
 
 const POLL_FIRST: Duration = Duration::from_millis(200);
-const POLL_LAST: Duration = Duration::from_secs(2);
+const POLL_LAST: Duration = Duration::from_millis(500);
 /// As long as AWS's own waiter waits (`table-exists`: 25 times 20 seconds).
 const SETTLED_WITHIN: Duration = Duration::from_secs(500);
 

@@ -25,6 +25,7 @@ use self::item::{Condition, HEADER, ITEM, Item, JSON, STACK, header_item, key, o
 use crate::Session;
 use crate::dynamodb::{describe, incorrect, set_recovery, settled};
 use crate::error::{found, gone, is_already_there, is_not_found};
+use crate::repeat::repeated;
 use crate::throttle::Service;
 
 /// Name of the table.
@@ -32,12 +33,10 @@ pub const STATE_TABLE: &str = "stackwright-state";
 
 /// A transaction has at most 100 actions, and one of them looks at the header.
 const OUTCOMES_PER_TRANSACTION: usize = 99;
-/// Attempts at a call that failed for a reason that passes. The engine repeats steps, not the writing of their outcomes.
-const ATTEMPTS: u32 = 6;
-/// Attempts to make the table, half a second apart, while one of the same name is being deleted.
+/// Attempts to make the table, while one of the same name is being deleted.
 const ATTEMPTS_TO_MAKE: u32 = 60;
-/// Pause after the first failed attempt; it doubles.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two looks at a table that must go before it can be made again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Keeps records in DynamoDB.
 #[derive(Debug)]
@@ -161,17 +160,17 @@ impl StateTable {
     }
 
     async fn header(&self, stack: &StackId) -> Result<Option<Item>, CloudError> {
-        let call = self
-            .session
-            .dynamodb()
-            .get_item()
-            .table_name(STATE_TABLE)
-            .set_key(Some(key(stack, HEADER)))
-            .consistent_read(true);
-        let answer = self
-            .session
-            .sdk(Service::DynamoDb, "dynamodb:GetItem", call.send())
-            .await;
+        let answer = repeated(|| {
+            let call = self
+                .session
+                .dynamodb()
+                .get_item()
+                .table_name(STATE_TABLE)
+                .set_key(Some(key(stack, HEADER)))
+                .consistent_read(true);
+            self.session.sdk(Service::DynamoDb, "dynamodb:GetItem", call.send())
+        })
+        .await;
         Ok(found(answer)?.and_then(|answer| answer.item))
     }
 
@@ -286,12 +285,12 @@ impl StateTable {
     /// Makes the table. One that is being deleted must go before it can be made again; that takes seconds.
     async fn make_patiently(&self) -> Result<(), CloudError> {
         for _ in 1..ATTEMPTS_TO_MAKE {
-            match self.make().await {
-                Err(error) if error.class.is_retryable() => tokio::time::sleep(PAUSE * 5).await,
+            match repeated(|| self.make()).await {
+                Err(error) if error.class == Class::Busy => tokio::time::sleep(PAUSE).await,
                 result => return result,
             }
         }
-        self.make().await
+        repeated(|| self.make()).await
     }
 
     /// Writes a header that nobody else may have written meanwhile.
@@ -382,31 +381,17 @@ impl Store for StateTable {
         // Another stack's first deployment may begin between the look and the deletion. It loses its record then, never a
         // resource: all of them carry names, tags and marks by which the next deployment finds them again.
         if !has_others? {
-            let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
-            gone(
-                self.session
-                    .sdk(Service::DynamoDb, "dynamodb:DeleteTable", call.send())
-                    .await,
-            )?;
+            repeated(|| async {
+                let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
+                let answer = self.session.sdk(Service::DynamoDb, "dynamodb:DeleteTable", call.send());
+                match answer.await {
+                    // Being deleted already: an earlier attempt's answer was lost.
+                    Err(error) if error.code == "ResourceInUseException" => Ok(()),
+                    answer => gone(answer),
+                }
+            })
+            .await?;
         }
         Ok(())
     }
-}
-
-/// Repeats a call that fails for a reason that passes. All calls here may be repeated: they are conditional, or put what
-/// is there already.
-async fn repeated<T, F>(call: impl Fn() -> F) -> Result<T, CloudError>
-where
-    F: Future<Output = Result<T, CloudError>>,
-{
-    let mut pause = PAUSE;
-    for _ in 1..ATTEMPTS {
-        match call().await {
-            Err(error) if error.class.is_retryable() => {}
-            result => return result,
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
-    call().await
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use infra_cdk::{Context, Kind, LogicalId, StackId};
 use serde_json::Value as Json;
 
-use super::{Process, Shared, State, error, lock};
+use super::process::Process;
+use super::{Shared, State, arrive, error, lock};
 use crate::provider::{Class, Cloud, CloudError, Desired, Live, Ownership, Properties, Target};
 
 /// Lists and tags show a creation after up to this long; a read by its id sees it at once.
@@ -44,66 +46,75 @@ pub(super) struct SimCloud {
 
 impl SimCloud {
     /// Makes one mutating call: it may fail before it happens, or after, or happen twice.
-    async fn call<R>(
+    async fn call<R: Send + 'static>(
         &self,
+        stack: StackId,
         name: String,
-        effect: impl Fn(&mut State, u64) -> Result<R, CloudError>,
+        effect: impl Fn(&mut State, u64) -> Result<R, CloudError> + Send + 'static,
     ) -> Result<R, CloudError> {
-        self.process.boundary().await;
-        self.begin();
-        self.shared.travel().await;
-        let number = self.process.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let answer = {
-            let now = self.shared.clock.now_ms();
-            let mut state = self.shared.state();
-            state.calls += 1;
-            let faults = state.faults;
-            let fault = match faults.call {
-                Some((call, class, happens)) if call == number => Some((class, happens)),
-                _ if state.happens(faults.per_mille) => Some(match state.random(4) {
-                    0 => (Class::Throttled, false),
-                    1 => (Class::Busy, false),
-                    2 => (Class::Transient, false),
-                    _ => (Class::Transient, true),
-                }),
-                _ => None,
-            };
-            match fault {
-                Some((class, false)) => Err(error(name, "Injected", class)),
-                Some((class, true)) => effect(&mut state, now).and_then(|_| Err(error(name, "Injected", class))),
-                None => {
-                    let answer = effect(&mut state, now);
-                    if answer.is_ok() && state.happens(faults.twice_per_mille) {
-                        effect(&mut state, now)
-                    } else {
-                        answer
-                    }
-                }
-            }
-        };
-        self.shared.travel().await;
-        self.end();
-        self.process.boundary().await;
+        let Self { shared, process } = self;
+        shared.boundary(process).await;
+        let number = process.calls.fetch_add(1, Ordering::Relaxed);
+        let (at, sender) = (shared.clone(), process.clone());
+        let answer = arrive(async move {
+            at.travel().await;
+            let (answer, how) = at.deliver(&stack, &sender.name(), &name, number, effect);
+            at.note(|| match &answer {
+                Ok(_) => format!("{}: {name}{how}", sender.name()),
+                Err(error) => format!("{}: {name}{how}: {} ({:?})", sender.name(), error.code, error.class),
+            });
+            answer
+        })
+        .await;
+        shared.travel().await;
+        shared.boundary(process).await;
+        shared.awake(process).await;
         answer
     }
+}
 
-    /// Notes that this process changes something now, and whether another one does too.
-    fn begin(&self) {
-        let mut state = self.shared.state();
-        *state.mutating.entry(self.process.number).or_default() += 1;
-        if state.mutating.len() > 1 {
-            state
-                .violations
-                .push("two deployments changed the stack at once".to_owned());
+impl Shared {
+    /// Lets a call arrive. Returns also how, in words.
+    fn deliver<R>(
+        &self,
+        stack: &StackId,
+        sender: &str,
+        name: &str,
+        number: usize,
+        effect: impl Fn(&mut State, u64) -> Result<R, CloudError>,
+    ) -> (Result<R, CloudError>, &'static str) {
+        let now = self.clock.now_ms();
+        let mut state = self.state();
+        state.calls.push(name.to_owned());
+        let lock = state.records.get(stack).and_then(|record| record.header.lock.as_ref());
+        if lock.is_none_or(|lock| lock.owner != sender) {
+            let violation = format!("{sender} came to {name} without holding the lock");
+            state.violations.push(violation);
         }
-    }
-
-    fn end(&self) {
-        let mut state = self.shared.state();
-        if let Some(count) = state.mutating.get_mut(&self.process.number) {
-            *count -= 1;
-            if *count == 0 {
-                state.mutating.remove(&self.process.number);
+        let faults = state.faults;
+        let fault = match faults.call {
+            Some((call, class, happens)) if call == number => Some((class, happens)),
+            _ if state.happens(faults.per_mille) => Some(match state.random(4) {
+                0 => (Class::Throttled, false),
+                1 => (Class::Busy, false),
+                2 => (Class::Transient, false),
+                _ => (Class::Transient, true),
+            }),
+            _ => None,
+        };
+        match fault {
+            Some((class, false)) => (Err(error(name, "Injected", class)), " does not happen"),
+            Some((class, true)) => {
+                drop(effect(&mut state, now));
+                (Err(error(name, "Injected", class)), " happens, its answer is lost")
+            }
+            None => {
+                let answer = effect(&mut state, now);
+                if answer.is_ok() && state.happens(faults.twice_per_mille) {
+                    (effect(&mut state, now), " twice")
+                } else {
+                    (answer, "")
+                }
             }
         }
     }
@@ -115,7 +126,7 @@ impl Cloud for SimCloud {
     }
 
     async fn observe(&self, targets: &[Target]) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
-        self.process.boundary().await;
+        self.shared.boundary(&self.process).await;
         self.shared.travel().await;
         let now = self.shared.clock.now_ms();
         let mut state = self.shared.state();
@@ -130,7 +141,7 @@ impl Cloud for SimCloud {
                 Some(id) => state
                     .things
                     .iter()
-                    .find(|thing| thing.kind == target.kind && thing.live.physical_id == *id),
+                    .find(|thing| thing.is(target.kind, id, &target.properties)),
                 None => locate(visible, &target.stack, &target.id, target.kind, &target.properties),
             };
             if let Some(thing) = thing {
@@ -145,18 +156,42 @@ impl Cloud for SimCloud {
     }
 
     async fn reconcile(&self, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
-        let key = (desired.stack.clone(), desired.id.clone());
-        self.call(format!("reconcile {}", desired.id), |state, now| {
-            // As the providers do: only a second attempt of the same process looks for what the first has made.
-            let attempted = live.is_none() && !lock(&self.process.attempted).insert(key.clone());
-            state.reconcile(desired, live, attempted, now)
-        })
+        let verb = if live.is_some() { "update" } else { "create" };
+        let (desired, live, process) = (desired.clone(), live.cloned(), self.process.clone());
+        self.call(
+            desired.stack.clone(),
+            format!("{verb} {}", desired.id),
+            move |state, now| {
+                // As the providers do: only a second attempt of the same process looks for what the first has made.
+                let key = (desired.stack.clone(), desired.id.clone());
+                let attempted = live.is_none() && !lock(&process.attempted).insert(key);
+                state.reconcile(&desired, live.as_ref(), attempted, now)
+            },
+        )
         .await
     }
 
     async fn delete(&self, target: &Target) -> Result<(), CloudError> {
-        self.call(format!("delete {}", target.id), |state, _| state.delete(target))
-            .await
+        let target = target.clone();
+        self.call(
+            target.stack.clone(),
+            format!("delete {}", target.id),
+            move |state, _| state.delete(&target),
+        )
+        .await
+    }
+}
+
+impl Thing {
+    /// Returns whether this is what AWS knows by that id, within what contains it.
+    fn is(&self, kind: Kind, physical_id: &str, properties: &Properties) -> bool {
+        let container = match kind {
+            Kind::Permission => "FunctionName",
+            _ => "ApiId",
+        };
+        self.kind == kind
+            && self.live.physical_id == physical_id
+            && text(&self.live.properties, container) == text(properties, container)
     }
 }
 
@@ -185,9 +220,9 @@ impl State {
         }
         let existing = match live {
             Some(live) => {
-                let same = |thing: &&Thing| thing.kind == desired.kind && thing.live.physical_id == live.physical_id;
+                let same = |thing: &&Thing| thing.is(desired.kind, &live.physical_id, &live.properties);
                 match self.things.iter().find(same) {
-                    Some(thing) => Some(thing.live.physical_id.clone()),
+                    Some(thing) => Some(thing.live.clone()),
                     None => return refused("NotFound"),
                 }
             }
@@ -202,7 +237,7 @@ impl State {
                 if found.is_some_and(|found| found.stack != desired.stack) {
                     return refused("AlreadyExists");
                 }
-                found.map(|found| found.live.physical_id.clone())
+                found.map(|found| found.live.clone())
             }
             None => None,
         };
@@ -214,12 +249,10 @@ impl State {
                 Kind::Function => busy,
                 _ => 0,
             };
-        if let Some(physical_id) = existing {
-            let thing = self
-                .things
-                .iter_mut()
-                .find(|thing| thing.kind == desired.kind && thing.live.physical_id == physical_id);
-            let Some(thing) = thing else {
+        if let Some(existing) = existing {
+            let mut things = self.things.iter_mut();
+            let same = |thing: &&mut Thing| thing.is(desired.kind, &existing.physical_id, &existing.properties);
+            let Some(thing) = things.find(same) else {
                 return refused("NotFound");
             };
             if thing.live.properties == desired.properties {
@@ -251,6 +284,8 @@ impl State {
                 .map(|name| text(&desired.properties, name).unwrap_or_default())
                 .join(":"),
             Kind::Stage => text(&desired.properties, "StageName").unwrap_or_default().to_owned(),
+            // The id of a statement, unique within one function's policy.
+            Kind::Permission => desired.id.to_string(),
             kind => kind
                 .name_property()
                 .and_then(|name| text(&desired.properties, name))
@@ -281,11 +316,11 @@ impl State {
         Ok(live)
     }
 
-    fn delete(&mut self, target: &Target) -> Result<(), CloudError> {
+    pub(super) fn delete(&mut self, target: &Target) -> Result<(), CloudError> {
         let Some(physical_id) = &target.physical_id else {
             return Ok(());
         };
-        let is_it = |thing: &Thing| thing.kind == target.kind && thing.live.physical_id == *physical_id;
+        let is_it = |thing: &Thing| thing.is(target.kind, physical_id, &target.properties);
         let user = self.things.iter().find(|thing| {
             let uses = |kind, property, value: &str| {
                 thing.kind == kind && text(&thing.live.properties, property) == Some(value)
@@ -301,10 +336,7 @@ impl State {
             let code = format!("ConflictException: used by {}", user.id);
             return Err(error(format!("delete {}", target.id), &code, Class::Permanent));
         }
-        // An API's children need it to be named; without, there is nothing to delete.
-        let api = text(&target.properties, "ApiId").map(str::to_owned);
-        self.things
-            .retain(|thing| !is_it(thing) || text(&thing.live.properties, "ApiId").map(str::to_owned) != api);
+        self.things.retain(|thing| !is_it(thing));
         let container = match target.kind {
             Kind::Api => "ApiId",
             Kind::Function | Kind::Alias => "FunctionName",

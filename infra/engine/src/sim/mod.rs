@@ -1,34 +1,41 @@
 //! A cloud, a store and a clock in memory, driven by one seed: the worst day that a deployment can have, replayable.
 //!
-//! Calls take time, are throttled, fail after they have happened, are delivered twice; reads lag, roles propagate, and a
-//! deployment is killed at any boundary of a call. Nothing here does I/O or looks at a real clock: the same seed gives
-//! the same run. It knows nothing of how the engine works; it is a small model of how AWS behaves.
+//! Calls take time, are throttled, fail after they have happened, are delivered twice; reads lag, roles propagate, writes
+//! to the record are torn, and a deployment dies, sleeps or is interrupted at any boundary of a call. Nothing here does
+//! I/O or looks at a real clock: the same seed gives the same run. The model knows nothing of how the engine works; it is
+//! a small copy of how AWS behaves.
 //!
-//! Read next: `cloud` for the model.
+//! Read next: `cloud` for the model, [`judge`] for what is demanded, [`seed`] for what a seed makes.
 
 mod cloud;
+pub mod judge;
+mod process;
+pub mod seed;
+pub mod stacks;
 mod store;
 mod time;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use infra_cdk::{Context, Graph, LogicalId, StackId, Value};
+use infra_cdk::{Context, Graph, StackId, Value};
 
 use crate::plan::{Package, Packages};
-use crate::provider::{Class, CloudError};
-use crate::record::Record;
+use crate::provider::{Class, Cloud, CloudError, Target};
+use crate::record::{Record, Store};
 use crate::time::Time;
-use crate::{Engine, EngineError, Event, Report};
+use crate::{Engine, EngineError};
 
 pub use cloud::Thing;
+pub use process::{Ended, Fate, Job};
 
 use cloud::SimCloud;
+use process::Process;
 use store::SimStore;
 use time::{Clock, SimTime};
 
@@ -42,7 +49,7 @@ pub struct Faults {
     pub per_mille: u64,
     /// Calls in a thousand that are delivered twice.
     pub twice_per_mille: u64,
-    /// Writes to the store in a thousand that fail, before or after they have happened.
+    /// Writes to the store in a thousand that fail: before they have happened, after, or in the middle.
     pub store_per_mille: u64,
     /// One mutating call by its number in its deployment, its error, and whether it happens all the same.
     pub call: Option<(usize, Class, bool)>,
@@ -52,6 +59,7 @@ pub struct Faults {
 #[derive(Debug)]
 pub struct World {
     shared: Arc<Shared>,
+    processes: AtomicUsize,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -71,52 +79,14 @@ struct State {
     things: Vec<Thing>,
     next_id: u32,
     records: BTreeMap<StackId, Record>,
-    /// Mutating calls so far.
-    calls: usize,
-    /// Processes that have mutating calls in flight, by their numbers.
-    mutating: BTreeMap<usize, usize>,
-    /// Broken laws that only the cloud can see.
+    /// Mutating calls so far, such as `create Api`.
+    calls: Vec<String>,
+    /// Writes to the store so far.
+    writes: usize,
+    /// Broken laws that only the account can see.
     violations: Vec<String>,
-}
-
-/// One running deployment: it has its own memory, and dies.
-#[derive(Debug, Default)]
-struct Process {
-    number: usize,
-    dead: AtomicBool,
-    boundaries: AtomicUsize,
-    calls: AtomicUsize,
-    kill_at: Option<usize>,
-    /// What this process has tried to create.
-    attempted: Mutex<BTreeSet<(StackId, LogicalId)>>,
-}
-
-/// How a deployment ended.
-#[derive(Debug)]
-pub enum Ended {
-    /// It was killed.
-    Killed,
-    /// It came to its end.
-    Reported(Box<Report>),
-    /// It gave up.
-    Refused(EngineError),
-}
-
-impl Ended {
-    /// Returns whether all steps were done.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        matches!(self, Self::Reported(report) if report.failed.is_empty() && report.skipped.is_empty())
-    }
-}
-
-/// What a process does.
-#[derive(Clone, Copy, Debug)]
-pub enum Job<'a> {
-    /// Deploys a graph.
-    Deploy(&'a Graph),
-    /// Removes a graph's stack.
-    Destroy(&'a Graph),
+    /// What happened, line by line; `None` when nobody asked.
+    trace: Option<Vec<String>>,
 }
 
 impl World {
@@ -140,8 +110,15 @@ impl World {
                 clock: Clock::default(),
                 state: Mutex::new(state),
             }),
+            processes: AtomicUsize::new(1),
             runtime: tokio::runtime::Builder::new_current_thread().build()?,
         })
+    }
+
+    /// Returns where everything is made.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.shared.context
     }
 
     /// Sets what goes wrong from now on.
@@ -149,27 +126,21 @@ impl World {
         self.shared.state().faults = faults;
     }
 
-    /// Does a job, and kills it at the call boundary of this number. Returns also how many boundaries it came to.
-    pub fn run(&self, job: Job<'_>, kill_at: Option<usize>) -> (Ended, usize) {
-        let process = self.process(0, kill_at);
+    /// Does a job that meets its fate. Returns also how many boundaries it came to.
+    pub fn run(&self, job: Job<'_>, fate: Fate) -> (Ended, usize) {
+        let process = self.process(fate);
         let ended = self.block_on(self.work(&process, job));
-        (ended, process.boundaries.load(Ordering::Relaxed))
+        (ended, process.boundaries())
     }
 
     /// Does two jobs at once; the second begins after `delay`.
-    pub fn run_both(
-        &self,
-        first: Job<'_>,
-        second: Job<'_>,
-        kill_first_at: Option<usize>,
-        delay: Duration,
-    ) -> [Ended; 2] {
-        let (one, two) = (self.process(1, kill_first_at), self.process(2, None));
+    pub fn run_both(&self, first: (Job<'_>, Fate), second: (Job<'_>, Fate), delay: Duration) -> [Ended; 2] {
+        let (one, two) = (self.process(first.1), self.process(second.1));
         let late = async {
             self.time().sleep(delay).await;
-            self.work(&two, second).await
+            self.work(&two, second.0).await
         };
-        let (one, two) = self.block_on(async { futures_util::future::join(self.work(&one, first), late).await });
+        let (one, two) = self.block_on(async { futures_util::future::join(self.work(&one, first.0), late).await });
         [one, two]
     }
 
@@ -189,21 +160,45 @@ impl World {
         change(&mut self.shared.state().things);
     }
 
-    /// Loses all records.
-    pub fn lose_records(&self) {
-        self.shared.state().records.clear();
+    /// Deletes something as its owner's hand would: with what it contains, unless it is in use.
+    pub fn delete(&self, thing: &Thing) {
+        let target = Target {
+            stack: thing.stack.clone(),
+            id: thing.id.clone(),
+            kind: thing.kind,
+            physical_id: Some(thing.live.physical_id.clone()),
+            properties: thing.live.properties.clone(),
+        };
+        let deleted = self.shared.state().delete(&target).is_ok();
+        self.note(|| {
+            format!(
+                "somebody deletes {}, {}",
+                thing.id,
+                if deleted { "and it goes" } else { "in vain" }
+            )
+        });
     }
 
-    /// Returns how many mutating calls were made so far.
-    #[must_use]
-    pub fn calls(&self) -> usize {
-        self.shared.state().calls
+    /// Changes the records, behind everybody's back.
+    pub fn meddle_with_records(&self, change: impl FnOnce(&mut BTreeMap<StackId, Record>)) {
+        change(&mut self.shared.state().records);
     }
 
-    /// Returns the number of stacks with a record.
+    /// Returns the records of all stacks.
     #[must_use]
-    pub fn records(&self) -> usize {
-        self.shared.state().records.len()
+    pub fn records(&self) -> BTreeMap<StackId, Record> {
+        self.shared.state().records.clone()
+    }
+
+    /// Returns the mutating calls since the last time, such as `create Api`, in the order in which they arrived.
+    pub fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.state().calls)
+    }
+
+    /// Returns how many writes came to the store so far.
+    #[must_use]
+    pub fn writes(&self) -> usize {
+        self.shared.state().writes
     }
 
     /// Returns broken laws that were seen while jobs ran.
@@ -212,106 +207,48 @@ impl World {
         self.shared.state().violations.clone()
     }
 
-    /// Returns a random number below `bound`.
+    /// Returns a random number below `bound`, 0 for 0.
     #[must_use]
     pub fn random(&self, bound: u64) -> u64 {
         self.shared.state().random(bound)
     }
 
-    /// Returns what a deployment would do, faults or not.
+    /// Keeps a line for everything that happens from now on.
+    pub fn keep_trace(&self) {
+        self.shared.state().trace = Some(Vec::new());
+    }
+
+    /// Adds a line to the trace, if one is kept.
+    pub fn note(&self, line: impl FnOnce() -> String) {
+        self.shared.note(line);
+    }
+
+    /// Returns the lines of the trace so far.
+    #[must_use]
+    pub fn take_trace(&self) -> Vec<String> {
+        let mut state = self.shared.state();
+        state.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Returns what a deployment would do.
     ///
     /// # Errors
     /// What the engine says.
     pub fn plan(&self, graph: &Graph) -> Result<crate::Plan, EngineError> {
-        let process = self.process(0, None);
         let packages = packages(graph);
-        let engine = self.engine(&process);
+        let engine = self.engine();
         self.block_on(engine.plan_deploy(graph, &packages))
             .map(|prepared| prepared.plan)
     }
 
-    fn process(&self, number: usize, kill_at: Option<usize>) -> Arc<Process> {
-        Arc::new(Process {
-            number,
-            kill_at,
-            ..Process::default()
-        })
-    }
-
-    fn time(&self) -> SimTime {
-        SimTime(self.shared.clone())
-    }
-
-    fn engine(&self, process: &Arc<Process>) -> Engine<SimCloud, SimStore, SimTime> {
-        let cloud = SimCloud {
-            shared: self.shared.clone(),
-            process: process.clone(),
-        };
-        let store = SimStore {
-            shared: self.shared.clone(),
-            process: process.clone(),
-        };
-        Engine::with_time(cloud, store, self.time(), format!("process {}", process.number))
-    }
-
-    /// Plans and applies until the process ends or dies. Checks that no step begins too early.
-    async fn work(&self, process: &Arc<Process>, job: Job<'_>) -> Ended {
-        let engine = self.engine(process);
-        let (graph, packages) = match job {
-            Job::Deploy(graph) => (graph, packages(graph)),
-            Job::Destroy(graph) => (graph, Packages::new()),
-        };
-        let begun = Mutex::new(BTreeSet::new());
-        let observer = |event: Event| {
-            let mut open = lock(&begun);
-            match event {
-                Event::Started { id, action, .. } => {
-                    let makes = matches!(
-                        action,
-                        crate::Action::Create | crate::Action::Update | crate::Action::Adopt
-                    );
-                    let needed = graph.dependencies(&id);
-                    if let Some(early) = needed.intersection(&*open).next().filter(|_| makes) {
-                        let violation = format!("{id} began before {early} was done");
-                        self.shared.state().violations.push(violation);
-                    }
-                    open.insert(id);
-                }
-                Event::Finished { id, .. } => {
-                    open.remove(&id);
-                }
-                Event::Failed { .. }
-                | Event::Skipped { .. }
-                | Event::Retrying { .. }
-                | Event::WaitingForLock { .. } => {}
-            }
-        };
-        let never = AtomicBool::new(false);
-        let run = async {
-            let prepared = match job {
-                Job::Deploy(_) => engine.plan_deploy(graph, &packages).await?,
-                Job::Destroy(_) => engine.plan_destroy(graph).await?,
-            };
-            engine.apply(graph, &packages, prepared, &never, &observer).await
-        };
-        let mut run = pin!(run);
-        let ended = poll_fn(|context| {
-            let polled = run.as_mut().poll(context);
-            if process.dead.load(Ordering::Relaxed) {
-                return Poll::Ready(Ended::Killed);
-            }
-            polled.map(|result| match result {
-                Ok(report) => Ended::Reported(Box::new(report)),
-                Err(error) => Ended::Refused(error),
-            })
-        })
-        .await;
-        self.shared.state().mutating.remove(&process.number);
-        ended
+    /// Returns an engine that works in this account, for what [`World::run`] does not do.
+    #[must_use]
+    pub fn engine(&self) -> Engine<impl Cloud, impl Store, impl Time> {
+        self.engine_of(&self.process(Fate::Lives))
     }
 
     /// Drives a future; the clock moves on whenever nothing else does.
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(async {
             let mut future = pin!(future);
             loop {
@@ -326,6 +263,27 @@ impl World {
             }
         })
     }
+
+    fn process(&self, fate: Fate) -> Arc<Process> {
+        let number = self.processes.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Process::new(number, fate))
+    }
+
+    fn time(&self) -> SimTime {
+        SimTime(self.shared.clone())
+    }
+
+    fn engine_of(&self, process: &Arc<Process>) -> Engine<SimCloud, SimStore, SimTime> {
+        let cloud = SimCloud {
+            shared: self.shared.clone(),
+            process: process.clone(),
+        };
+        let store = SimStore {
+            shared: self.shared.clone(),
+            process: process.clone(),
+        };
+        Engine::with_time(cloud, store, self.time(), process.name())
+    }
 }
 
 impl Shared {
@@ -336,19 +294,18 @@ impl Shared {
     /// Passes the time that a message takes.
     async fn travel(self: &Arc<Self>) {
         let milliseconds = 1 + self.state().random(40);
+        self.sleep(milliseconds).await;
+    }
+
+    async fn sleep(self: &Arc<Self>, milliseconds: u64) {
         SimTime(self.clone()).sleep(Duration::from_millis(milliseconds)).await;
     }
-}
 
-impl Process {
-    /// A boundary of a call: here the process may die. What is dead never goes on.
-    async fn boundary(&self) {
-        let number = self.boundaries.fetch_add(1, Ordering::Relaxed);
-        if self.kill_at == Some(number) {
-            self.dead.store(true, Ordering::Relaxed);
-        }
-        if self.dead.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+    fn note(&self, line: impl FnOnce() -> String) {
+        let now = self.clock.now_ms();
+        if let Some(trace) = &mut self.state().trace {
+            let (seconds, milliseconds) = (now / 1000, now % 1000);
+            trace.push(format!("{seconds:>5}.{milliseconds:03} {}", line()));
         }
     }
 }
@@ -385,7 +342,16 @@ pub fn packages(graph: &Graph) -> Packages {
                 };
                 Some((name.clone(), package))
             }
-            _ => None,
+            Value::Bool(_)
+            | Value::Integer(_)
+            | Value::String(_)
+            | Value::List(_)
+            | Value::Map(_)
+            | Value::Join(_)
+            | Value::Attribute { .. }
+            | Value::Partition
+            | Value::Region
+            | Value::AccountId => None,
         })
         .collect()
 }
@@ -403,4 +369,12 @@ fn error(operation: impl Into<String>, code: &str, class: Class) -> CloudError {
 /// Locks; a panic elsewhere is that test's failure, not this one's.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for something that was sent: it arrives, whatever becomes of its sender.
+async fn arrive<R: Send + 'static>(sent: impl Future<Output = R> + Send + 'static) -> R {
+    match tokio::spawn(sent).await {
+        Ok(answer) => answer,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
 }

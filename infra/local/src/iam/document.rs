@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::wildcard::matches;
 use crate::wire::ApiError;
 
 /// Characters of a trust policy, white space not counted.
@@ -120,6 +121,34 @@ pub(super) fn trusts(text: &str, service: &str) -> bool {
         })
     };
     decides("Allow") && !decides("Deny")
+}
+
+/// Returns whether inline policies allow an action on a resource: some statement says `Allow`, and none `Deny`.
+pub(super) fn allows(policies: &[&str], action: &str, resource: &str) -> bool {
+    let statements: Vec<_> = policies
+        .iter()
+        .flat_map(|text| statements(text).unwrap_or_default())
+        .collect();
+    let any = |value: Option<&Value>, text: &str| {
+        strings(value)
+            .iter()
+            .any(|pattern| matches(&pattern.to_lowercase(), &text.to_lowercase()))
+    };
+    let applies = |statement: &Map<String, Value>| {
+        let named = |member: &str, other: &str, text: &str| match statement.get(member) {
+            Some(_) => any(statement.get(member), text),
+            None => !any(statement.get(other), text),
+        };
+        named("Action", "NotAction", action) && named("Resource", "NotResource", resource)
+    };
+    let says = |effect: &str, conditions: bool| {
+        statements.iter().any(|statement| {
+            statement.get("Effect").and_then(Value::as_str) == Some(effect)
+                && (conditions || !statement.contains_key("Condition"))
+                && applies(statement)
+        })
+    };
+    says("Allow", true) && !says("Deny", false)
 }
 
 /// Returns the statements of a document after the checks that all kinds share.
@@ -251,6 +280,42 @@ mod tests {
             check_trust(&long).map_err(|error| error.code),
             Err("LimitExceeded".into())
         );
+    }
+
+    #[test]
+    fn a_policy_allows_what_a_statement_names() {
+        let policy = |statements: &str| format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
+        let grant = r#"{"Effect":"Allow","Action":["dynamodb:PutItem","dynamodb:Get*"],"Resource":"arn:aws:dynamodb:r:1:table/T"}"#;
+        let deny = r#"{"Effect":"Deny","Action":"dynamodb:GetItem","Resource":"*"}"#;
+        let (table, index) = ("arn:aws:dynamodb:r:1:table/T", "arn:aws:dynamodb:r:1:table/T/index/i");
+        for (statements, action, resource, expected) in [
+            (grant.to_owned(), "dynamodb:PutItem", table, true),
+            (grant.to_owned(), "dynamodb:GetItem", table, true),
+            (grant.to_owned(), "dynamodb:DeleteItem", table, false),
+            (grant.to_owned(), "dynamodb:PutItem", index, false),
+            (format!("{grant},{deny}"), "dynamodb:GetItem", table, false),
+            (format!("{grant},{deny}"), "dynamodb:PutItem", table, true),
+            (
+                grant.replace("\"Action\"", "\"NotAction\""),
+                "dynamodb:DeleteItem",
+                table,
+                true,
+            ),
+            (
+                grant.replace("\"Action\"", "\"NotAction\""),
+                "dynamodb:PutItem",
+                table,
+                false,
+            ),
+        ] {
+            let policy = policy(&statements);
+            assert_eq!(
+                allows(&[&policy], action, resource),
+                expected,
+                "{statements}: {action} on {resource}"
+            );
+        }
+        assert!(!allows(&[], "dynamodb:GetItem", table));
     }
 
     #[test]

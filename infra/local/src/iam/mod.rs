@@ -1,8 +1,10 @@
 //! IAM: roles, their inline policies, and the credentials that functions get.
 //!
-//! Read next: [`roles`] and [`policies`] for the actions, [`document`] for what a policy document must look like.
+//! Read next: [`roles`] and [`policies`] for the actions, [`document`] for what a policy document must look like and
+//! allows, [`access`] for what functions may do.
 //! There are no managed policies, users or groups.
 
+mod access;
 mod credentials;
 mod document;
 mod policies;
@@ -17,6 +19,7 @@ use crate::persist::{Kept, Store};
 use crate::query::{Form, answer, element, invalid, lower_first, unknown_action};
 use crate::wire::{ApiError, Request, Response};
 
+pub(crate) use access::Access;
 pub(crate) use credentials::{Credentials, Session};
 
 const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
@@ -69,6 +72,10 @@ impl Iam {
             .any(|role| role.arn == role_arn && document::trusts(&role.trust, service))
     }
 
+    fn role_arn(&self, name: &str) -> Option<String> {
+        self.state.read().role(name).ok().map(|role| role.arn.clone())
+    }
+
     pub(crate) fn kept(&self) -> &dyn Store {
         &self.state
     }
@@ -91,7 +98,14 @@ pub(crate) async fn handle(cloud: &SharedCloud, request: Request) -> Response {
     let form = Form::read(&request);
     let action = form.get("Action").unwrap_or_default();
     match act(&cloud.iam, &cloud.account, action, &form) {
-        Ok(result) => answer(NAMESPACE, action, &result),
+        Ok(result) => {
+            if action == "CreateRole"
+                && let Some(arn) = cloud.iam.role_arn(form.get("RoleName").unwrap_or_default())
+            {
+                cloud.unkind.role_created(&arn);
+            }
+            answer(NAMESPACE, action, &result)
+        }
         Err(error) => error.query_xml(NAMESPACE),
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::code::{CodeSource, Package};
-use super::model::{Archive, Function, Store, Version, merge, now_ms};
+use super::model::{Archive, Function, Version, merge, now_ms};
 use super::name::{self, FunctionRef, LATEST, function_arn};
 use super::settings::{Configuration, Settings};
 use super::validation::{Violations, invalid_parameter, refuse_unknown};
@@ -71,7 +71,7 @@ pub(super) fn create(cloud: &SharedCloud, request: &Request) -> Result<Response,
     if store.functions.contains_key(&function.name) {
         return Err(exists());
     }
-    let settled = settled_from(&store);
+    let settled = settled_from(cloud);
     let latest = Arc::new(Version {
         function: function.name.clone(),
         number: None,
@@ -264,7 +264,7 @@ fn change_latest(
 ) -> Result<Arc<Version>, ApiError> {
     check_updatable(cloud, of, revision_id)?;
     let mut store = cloud.lambda.store_mut();
-    let settled = settled_from(&store);
+    let settled = settled_from(cloud);
     let function = store.function_mut(of, &cloud.account)?;
     let latest = Arc::make_mut(&mut function.latest);
     change(latest);
@@ -310,7 +310,7 @@ fn check_updatable(cloud: &SharedCloud, of: &FunctionRef, revision_id: Option<&s
 }
 
 fn check_role(cloud: &SharedCloud, role: &str) -> Result<(), ApiError> {
-    if cloud.iam.assumable_by(role, "lambda.amazonaws.com") {
+    if cloud.iam.assumable_by(role, "lambda.amazonaws.com") && cloud.unkind.is_propagated(role) {
         return Ok(());
     }
     Err(invalid_parameter(
@@ -337,8 +337,9 @@ fn check_architectures(architectures: Option<&[String]>) -> Result<(), ApiError>
 }
 
 /// Returns the moment from which a change made now is settled.
-fn settled_from(store: &Store) -> i64 {
-    now_ms().saturating_add(store.settle_ms)
+fn settled_from(cloud: &SharedCloud) -> i64 {
+    let pending = i64::try_from(cloud.unkind.pending().as_millis()).unwrap_or(i64::MAX);
+    now_ms().saturating_add(pending)
 }
 
 /// Publishes a version if asked to; returns the version to answer with.

@@ -24,9 +24,6 @@ pub(super) struct Store {
     pub(super) functions: BTreeMap<String, Function>,
     /// Uploaded archives by `CodeSha256`; several versions may share one.
     pub(super) archives: BTreeMap<String, Archive>,
-    /// How long a created function stays `Pending` and an updated one `InProgress`; 0 skips both.
-    #[serde(skip)]
-    pub(super) settle_ms: i64,
 }
 
 /// A zip file; base64 where it is written down.

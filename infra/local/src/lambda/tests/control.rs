@@ -360,7 +360,7 @@ async fn tags_concurrency_and_account_settings() {
 #[tokio::test]
 async fn a_slow_cloud_shows_pending_and_refuses_updates_meanwhile() {
     let cloud = cloud().await;
-    cloud.lambda.store_mut().settle_ms = 60_000;
+    cloud.unkind.set("pending=60s".parse().unwrap());
     let created = create(&cloud, "f", json!({})).await.body;
     assert_eq!(
         (&created["State"], &created["LastUpdateStatus"]),

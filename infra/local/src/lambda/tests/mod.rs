@@ -40,6 +40,7 @@ async fn cloud() -> SharedCloud {
         lambda: Default::default(),
         logs: Default::default(),
         ssm: Default::default(),
+        unkind: Default::default(),
     });
     let trust =
         r#"{"Statement":{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}}"#;

@@ -207,6 +207,35 @@ async fn published_versions_and_aliases_keep_their_settings() {
 }
 
 #[tokio::test]
+async fn a_moved_alias_lets_running_invocations_end_on_the_old_version() {
+    let cloud = cloud().await;
+    let colour = |colour: &str| json!({ "Environment": { "Variables": { "COLOUR": colour } } });
+    create(&cloud, "f", colour("red")).await;
+    call(&cloud, "POST", &format!("{F}/versions"), json!({})).await;
+    let live = json!({ "Name": "live", "FunctionVersion": "1" });
+    call(&cloud, "POST", &format!("{F}/aliases"), live).await;
+    call(&cloud, "PUT", &format!("{F}/configuration"), colour("blue")).await;
+    call(&cloud, "POST", &format!("{F}/versions"), json!({})).await;
+
+    let slow = run(&cloud, "f:live", json!({ "describe": true, "sleep_ms": 1000 }));
+    let update = async {
+        // Not before the slow invocation has begun.
+        tokio::task::yield_now().await;
+        let moved = json!({ "FunctionVersion": "2" });
+        let moved = call(&cloud, "PUT", &format!("{F}/aliases/live"), moved).await;
+        assert_eq!(moved.status, 200);
+        let deleted = call(&cloud, "DELETE", &format!("{F}?Qualifier=1"), json!({})).await;
+        assert_eq!(deleted.status, 204);
+        run(&cloud, "f:live", json!({ "describe": true })).await
+    };
+    let (old, new) = futures_util::future::join(slow, update).await;
+    let (old, new) = (success(old), success(new));
+    assert_eq!(old["environment"]["COLOUR"], "red");
+    assert_eq!(new["environment"]["COLOUR"], "blue");
+    wait_for_end(old["pid"].as_u64().unwrap()).await;
+}
+
+#[tokio::test]
 async fn the_invoke_api_tells_version_error_and_log() {
     let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
@@ -402,7 +431,9 @@ async fn a_service_needs_a_permission() {
         "SourceAccount": "000000000000",
     });
     assert_eq!(
-        call(&cloud, "POST", &format!("{F}/policy"), permission).await.status,
+        call(&cloud, "POST", &format!("{F}/policy"), permission.clone())
+            .await
+            .status,
         201
     );
     assert!(invoke(&cloud, "f", Bytes::new(), source(connect)).await.is_ok());
@@ -421,6 +452,25 @@ async fn a_service_needs_a_permission() {
         403,
         "a permission does not extend to versions"
     );
+
+    // An alias has a policy of its own, and keeps it when it is moved.
+    let live = json!({ "Name": "live", "FunctionVersion": "1" });
+    call(&cloud, "POST", &format!("{F}/aliases"), live).await;
+    let through_alias = || invoke(&cloud, "f:live", Bytes::new(), source(connect));
+    assert_eq!(through_alias().await.unwrap_err().status, 403);
+    let added = call(&cloud, "POST", &format!("{F}/policy?Qualifier=live"), permission).await;
+    assert_eq!(added.status, 201);
+    assert!(through_alias().await.is_ok());
+    let memory = json!({ "MemorySize": 512 });
+    call(&cloud, "PUT", &format!("{F}/configuration"), memory).await;
+    call(&cloud, "POST", &format!("{F}/versions"), json!({})).await;
+    let moved = json!({ "FunctionVersion": "2" });
+    call(&cloud, "PUT", &format!("{F}/aliases/live"), moved).await;
+    assert!(through_alias().await.is_ok());
+    let removed = call(&cloud, "DELETE", &format!("{F}/policy/api?Qualifier=live"), json!({})).await;
+    assert_eq!(removed.status, 204);
+    assert_eq!(through_alias().await.unwrap_err().status, 403);
+    assert!(invoke(&cloud, "f", Bytes::new(), source(connect)).await.is_ok());
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub(crate) fn before(
         return earlier.clone();
     }
     let continues = !record.header.intents.is_empty();
-    aliases(graph)
+    declared(graph)
         .filter_map(|(id, alias)| {
             let now = version(live.get(id)?)?;
             let publishes = plan.steps.iter().any(|step| Some(&step.id) == alias.parent.as_ref());
@@ -45,8 +45,8 @@ pub(crate) fn before(
 }
 
 /// Plans to move every alias that does not name what it named before the last deployment.
-pub(crate) fn plan(graph: &Graph, record: &Record, live: &BTreeMap<LogicalId, Live>) -> Plan {
-    let steps = aliases(graph).filter_map(|(id, alias)| {
+pub(crate) fn plan_rollback(graph: &Graph, record: &Record, live: &BTreeMap<LogicalId, Live>) -> Plan {
+    let steps = declared(graph).filter_map(|(id, alias)| {
         let to = record.header.aliased_before.get(id)?;
         let live = live.get(id)?;
         let from = version(live)?;
@@ -73,7 +73,7 @@ pub(crate) fn plan(graph: &Graph, record: &Record, live: &BTreeMap<LogicalId, Li
 
 /// Returns the graph as it is while `plan` holds: its aliases name versions by number, and say why. The next deployment
 /// finds a description that is not declared, and shows with it what it undoes.
-pub(crate) fn pinned(graph: &Graph, plan: &Plan) -> Graph {
+pub(crate) fn rolled_back(graph: &Graph, plan: &Plan) -> Graph {
     let mut resources = graph.resources().clone();
     for step in &plan.steps {
         let (Some(alias), Some(change)) = (resources.get_mut(&step.id), step.changes.first()) else {
@@ -92,7 +92,7 @@ pub(crate) fn pinned(graph: &Graph, plan: &Plan) -> Graph {
 }
 
 /// Returns the declared aliases.
-pub(crate) fn aliases(graph: &Graph) -> impl Iterator<Item = (&LogicalId, &Resource)> {
+pub(crate) fn declared(graph: &Graph) -> impl Iterator<Item = (&LogicalId, &Resource)> {
     let resources = graph.resources().iter();
     resources.filter(|(_, resource)| resource.kind == Kind::Alias)
 }
