@@ -1,8 +1,11 @@
 //! The stack: what this application deploys. This is the file to edit.
 //!
 //! [`chat`] declares functions, tables, secrets and routes; [`stage`] reads what differs between stages from
-//! `infra/stages/NAME.yml`. See `infra-cdk` for the constructs.
+//! `infra/stages/NAME.yml`. [`broadcast()`] is a smaller example. See `infra-cdk` for the constructs.
 
+mod broadcast;
+
+pub use broadcast::broadcast;
 use infra_cdk::{Graph, Mistakes, Settings, Stack, Stage, Table};
 
 /// Name of the application; it begins the names of all resources.

@@ -239,6 +239,9 @@ pub(crate) struct Deploy {
     /// After a failed or interrupted deployment: return to what the last good one left, code included
     #[arg(long, conflicts_with_all = ["functions", "adopt"])]
     pub(crate) rollback: bool,
+    /// Deploy packages made elsewhere: NAME.zip of each function in this folder; nothing is compiled
+    #[arg(long, value_name = "DIR")]
+    pub(crate) packages: Option<PathBuf>,
     /// Only this function of a deployed stage; may be repeated
     #[arg(long = "function", value_name = "NAME")]
     pub(crate) functions: Vec<String>,
@@ -353,6 +356,67 @@ pub(crate) enum TemplateFormat {
     Json,
 }
 
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+/// Commands below `bench`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Deploy, deploy again, change one function and destroy; count every call
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench deploy\n  cargo xtask bench deploy --latency 0ms --runs 1 --output json\n\n\
+                      See docs/benchmarks.md for what the figures mean."
+    )]
+    Deploy(BenchDeploy),
+    /// Kill deployments before and after their calls, lose answers, run again, and look for what is not healed
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench kill            a sample\n  cargo xtask bench kill --all      every call\n  \
+                      cargo xtask bench kill --only first:kill-after:12"
+    )]
+    Kill(BenchKill),
+    /// Cold start, memory and broadcasts of the function binaries, beside Node where it is installed
+    #[command(
+        after_help = "Builds with the profile `lambda` and takes some minutes. CPU shares need a control group that may be written: \
+                      run it as root.\nSee docs/benchmarks-functions.md for what the figures mean."
+    )]
+    Functions,
+}
+
+/// Options of `bench kill`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchKill {
+    /// Every call, not a sample
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only this attack: OPERATION:FAULT:CALL; may be repeated
+    #[arg(long, value_name = "CASE")]
+    pub(crate) only: Vec<crate::bench::chaos::Case>,
+    /// Another cloud than local ones of its own, for example http://127.0.0.1:4566. Not AWS
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+}
+
+/// Options of `bench deploy`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchDeploy {
+    /// What every call takes longer
+    #[arg(long, value_name = "DURATION", default_value = "60ms", value_parser = milliseconds)]
+    pub(crate) latency: Duration,
+    /// Runs of each stack; times are medians
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) runs: u16,
+    /// Another cloud than a local one of its own, for example http://127.0.0.1:4566. Not AWS: its calls are not signed
+    /// with your credentials
+    #[arg(long, value_name = "URL", conflicts_with = "settings")]
+    pub(crate) endpoint: Option<String>,
+    #[command(flatten)]
+    pub(crate) unkind: Unkind,
+}
+
 /// Options of `sim`.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Sim {
@@ -372,30 +436,21 @@ pub(crate) struct Test {
     pub(crate) arguments: Vec<String>,
 }
 
-/// Options of `bench`.
-#[derive(Debug, Args)]
-pub(crate) struct Bench {
-    #[command(subcommand)]
-    pub(crate) command: BenchCommand,
-}
-
-/// Commands below `bench`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// Cold start, memory and broadcasts of the function binaries, beside Node where it is installed
-    #[command(
-        after_help = "Builds with the profile `lambda` and takes some minutes. CPU shares need a control group that may be written: \
-                      run it as root.\nSee docs/benchmarks-functions.md for what the figures mean."
-    )]
-    Functions,
-}
-
 /// Options of `coverage`.
 #[derive(Debug, Args)]
 pub(crate) struct Coverage {
     /// Only the tests of this package; may be repeated
     #[arg(long = "package", short = 'p', value_name = "NAME")]
     pub(crate) packages: Vec<String>,
+}
+
+/// Reads `60ms`, and durations as [`duration`] does.
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.strip_suffix("ms").map(str::parse) {
+        Some(Ok(count)) => Ok(Duration::from_millis(count)),
+        Some(Err(_)) => Err(format!("`{text}` is no duration; write for example 60ms or 1s")),
+        None => duration(text),
+    }
 }
 
 /// Reads `90s`, `10m`, `1h`, `7d`; a bare number means seconds.

@@ -5,6 +5,7 @@
 //!
 //! Read next: [`cli`] for what can be asked, one file of [`commands`] for each answer, [`failure`] for how things go wrong.
 
+mod bench;
 mod cli;
 mod commands;
 mod failure;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::{try_join_all, try_join3, try_join4};
+use futures_util::future::{try_join_all, try_join3, try_join5};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
 use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
+use crate::census::Census;
 use crate::error::refused;
 use crate::repeat::repeated;
 use crate::shape::text;
@@ -74,6 +75,7 @@ impl AwsCloud {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Single,
+    Roles,
     Apis,
     InApi,
     Functions,
@@ -84,7 +86,8 @@ enum Reading {
 impl Reading {
     const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Table | Kind::Role | Kind::RolePolicy | Kind::Parameter => Self::Single,
+            Kind::Table | Kind::Parameter => Self::Single,
+            Kind::Role | Kind::RolePolicy => Self::Roles,
             Kind::Function | Kind::Alias => Self::Functions,
             Kind::Api => Self::Apis,
             Kind::Authorizer
@@ -106,33 +109,35 @@ impl Cloud for AwsCloud {
 
     async fn observe(&self, targets: &[Target]) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
         let session = &self.session;
-        let by = |reading| -> Vec<&Target> {
-            targets
-                .iter()
-                .filter(|target| Reading::of(target.kind) == reading)
-                .collect()
+        let by = |reading| targets.iter().filter(move |target| Reading::of(target.kind) == reading);
+        let (apis, in_apis): (Vec<_>, Vec<_>) = (by(Reading::Apis).collect(), by(Reading::InApi).collect());
+        let log_groups: Vec<_> = by(Reading::LogGroups).collect();
+        let singles = try_join_all(by(Reading::Single).map(|target| repeated(move || self.observe_single(target))));
+        let after_census = async {
+            let census = Census::take(session, targets).await;
+            let may_exist = |target: &&Target| !census.rules_out(target);
+            let functions: Vec<_> = by(Reading::Functions).filter(may_exist).collect();
+            let permissions: Vec<_> = by(Reading::Permissions).filter(may_exist).collect();
+            let roles = by(Reading::Roles).filter(may_exist);
+            try_join3(
+                try_join_all(roles.map(|target| repeated(move || self.observe_single(target)))),
+                repeated(|| function::observe(session, &functions)),
+                repeated(|| permission::observe(session, &permissions)),
+            )
+            .await
         };
-        let (singles, apis, in_apis) = (by(Reading::Single), by(Reading::Apis), by(Reading::InApi));
-        let (functions, log_groups, permissions) =
-            (by(Reading::Functions), by(Reading::LogGroups), by(Reading::Permissions));
         // Parts are repeated by themselves: of many reads one nearly always fails where one in twenty does.
-        let singles = singles
-            .into_iter()
-            .map(|target| repeated(move || self.observe_single(target)));
-        let singles = try_join_all(singles);
-        let (singles, apis, in_apis, (functions, log_groups, permissions)) = try_join4(
+        let (singles, (roles, functions, permissions), apis, in_apis, log_groups) = try_join5(
             singles,
+            after_census,
             repeated(|| apigatewayv2::observe_apis(session, &apis)),
             repeated(|| apigatewayv2::observe_children(session, &in_apis)),
-            try_join3(
-                repeated(|| function::observe(session, &functions)),
-                repeated(|| logs::observe(session, &log_groups)),
-                repeated(|| permission::observe(session, &permissions)),
-            ),
+            repeated(|| logs::observe(session, &log_groups)),
         )
         .await?;
         Ok(singles
             .into_iter()
+            .chain(roles)
             .flatten()
             .chain(apis)
             .chain(in_apis)
@@ -147,7 +152,7 @@ impl Cloud for AwsCloud {
         match desired.kind {
             Kind::Table => dynamodb::reconcile(session, desired, live).await,
             Kind::Role => iam::reconcile_role(session, desired, live).await,
-            Kind::RolePolicy => iam::reconcile_policy(session, desired).await,
+            Kind::RolePolicy => iam::reconcile_policy(session, desired, live).await,
             Kind::Function => function::reconcile(session, desired, live).await,
             Kind::Alias => alias::reconcile(session, desired, live).await,
             Kind::Permission => permission::reconcile(session, desired, live).await,

@@ -2,6 +2,8 @@
 //!
 //! IAM answers in XML; documents inside it are percent-encoded JSON (IAM API Reference, `GetRole`, `GetRolePolicy`).
 
+use std::collections::BTreeSet;
+
 use infra_engine::{Class, CloudError, Desired, Live, Ownership, Target};
 use roxmltree::{Document, Node};
 use serde_json::Value as Json;
@@ -40,6 +42,15 @@ pub(crate) async fn observe_role(session: &Session, target: &Target) -> Result<O
             None => ownership(&tags, &target.stack, &target.id),
         },
     }))
+}
+
+/// Returns the names of all roles, unless they are too many for one page.
+pub(crate) async fn list_roles(session: &Session) -> Result<Option<BTreeSet<String>>, CloudError> {
+    let answer = session.iam("ListRoles", &[("MaxItems", "1000")]).await?;
+    let xml = parse("iam:ListRoles", &answer)?;
+    let is_whole = elements(&xml, "IsTruncated").all(|truncated| truncated.text() != Some("true"));
+    let names = elements(&xml, "RoleName").filter_map(|name| name.text());
+    Ok(is_whole.then(|| names.map(str::to_owned).collect()))
 }
 
 /// Creates a role, or brings trust policy and tags up to date.
@@ -129,9 +140,17 @@ pub(crate) async fn observe_policy(session: &Session, target: &Target) -> Result
     }))
 }
 
-/// Writes an inline policy: creating and updating are the same call.
-pub(crate) async fn reconcile_policy(session: &Session, desired: &Desired) -> Result<Live, CloudError> {
+/// Writes an inline policy, unless it says already what it should: creating and updating are the same call.
+pub(crate) async fn reconcile_policy(
+    session: &Session,
+    desired: &Desired,
+    live: Option<&Live>,
+) -> Result<Live, CloudError> {
     let (role, policy) = (required(desired, "RoleName")?, required(desired, "PolicyName")?);
+    let done = || as_desired(desired, &format!("{role}/{policy}"), Default::default());
+    if live.is_some_and(|live| !differs(desired, live, "PolicyDocument")) {
+        return Ok(done());
+    }
     let document = json_text(desired, "PolicyDocument")?;
     let parameters = [
         ("RoleName", role),
@@ -139,7 +158,7 @@ pub(crate) async fn reconcile_policy(session: &Session, desired: &Desired) -> Re
         ("PolicyDocument", &document),
     ];
     session.iam("PutRolePolicy", &parameters).await?;
-    Ok(as_desired(desired, &format!("{role}/{policy}"), Default::default()))
+    Ok(done())
 }
 
 /// Deletes an inline policy.

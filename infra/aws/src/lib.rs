@@ -8,6 +8,7 @@
 
 mod alias;
 mod apigatewayv2;
+mod census;
 mod cloud;
 mod credentials;
 mod dynamodb;

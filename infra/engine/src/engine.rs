@@ -135,6 +135,17 @@ pub struct Rebuilt {
     pub foreign: Vec<Foreign>,
 }
 
+/// What a deployment knows of itself when its steps have ended.
+struct Ending<'a> {
+    plan: &'a Plan,
+    /// What was recorded when it began.
+    recorded: BTreeSet<LogicalId>,
+    /// Outcomes that go with the header.
+    unwritten: Vec<Outcome>,
+    goal: Goal,
+    is_partial: bool,
+}
+
 /// How a deployment begins.
 enum Ready {
     /// The lock is held, and the plan is up to date.
@@ -425,9 +436,21 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         }
         .run()
         .await;
-        let (header, written) = recorder.finish().await;
+        let (header, unwritten, written) = recorder.finish().await;
         written.map_err(EngineError::Store)?;
-        self.end(graph, header, results, &plan, goal, only.is_some()).await
+        let ending = Ending {
+            plan: &plan,
+            recorded: record.resources.keys().cloned().collect(),
+            unwritten,
+            goal,
+            is_partial: only.is_some(),
+        };
+        self.end(graph, header, results, ending).await
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &Arc<S> {
+        &self.store
     }
 
     /// Returns the recorded deployment of a stack, or `None` when there is none.
@@ -710,10 +733,15 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         graph: &Graph,
         mut header: Header,
         results: Results,
-        plan: &Plan,
-        goal: Goal,
-        is_partial: bool,
+        ending: Ending<'_>,
     ) -> Result<Report, EngineError> {
+        let Ending {
+            plan,
+            recorded,
+            unwritten,
+            goal,
+            is_partial,
+        } = ending;
         let Results {
             done,
             failed,
@@ -725,7 +753,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let complete = failed.is_empty() && skipped.is_empty();
         if goal == Goal::Destroy && complete {
             self.store
-                .erase(graph.stack(), header.fence)
+                .erase(graph.stack(), header.fence, &recorded)
                 .await
                 .map_err(EngineError::Store)?;
             let record = Record::default();
@@ -750,7 +778,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             header.aliased_before.clear();
         }
         self.store
-            .write(graph.stack(), header.fence, &[], Some(&header))
+            .write(graph.stack(), header.fence, &unwritten, Some(&header))
             .await
             .map_err(EngineError::Store)?;
         Ok(Report {

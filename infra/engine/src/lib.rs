@@ -14,6 +14,7 @@ mod last_good;
 mod observe;
 mod order;
 mod packaging;
+mod path;
 pub mod plan;
 pub mod provider;
 pub mod record;

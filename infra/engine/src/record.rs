@@ -156,7 +156,13 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Removes the whole record under the same condition, and the store itself when that was the last record in it.
-    fn erase(&self, stack: &StackId, fence: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// `resources` are all that it may contain; some may be gone already.
+    fn erase(
+        &self,
+        stack: &StackId,
+        fence: u64,
+        resources: &BTreeSet<LogicalId>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Why the record could not be read or written.

@@ -15,12 +15,16 @@ use crate::time::Time;
 /// Seconds until a lock that nobody renews ends: what a deployment waits after another one was killed.
 pub(crate) const LEASE_S: u64 = 30;
 
+/// What the writer leaves: the header as it was last written, outcomes that the header's next writing takes along, and
+/// whether all others are written.
+pub(crate) type Ended = (Header, Vec<Outcome>, Result<(), StoreError>);
+
 /// Writes in the background: a step never waits for its outcome to be recorded, because what was begun and is not
 /// recorded can be located again.
 pub(crate) struct Recorder {
     outcomes: mpsc::UnboundedSender<Outcome>,
     lease: Arc<Lease>,
-    task: JoinHandle<(Header, Result<(), StoreError>)>,
+    task: JoinHandle<Ended>,
 }
 
 /// What writer and steps share.
@@ -75,8 +79,8 @@ impl Recorder {
         })
     }
 
-    /// Waits until all outcomes are written, and returns the header as it was last written.
-    pub(crate) async fn finish(self) -> (Header, Result<(), StoreError>) {
+    /// Waits until nothing is being written any more.
+    pub(crate) async fn finish(self) -> Ended {
         drop(self.outcomes);
         self.task
             .await
@@ -91,7 +95,7 @@ async fn write<S: Store, T: Time>(
     mut header: Header,
     mut receiver: mpsc::UnboundedReceiver<Outcome>,
     lease: Arc<Lease>,
-) -> (Header, Result<(), StoreError>) {
+) -> Ended {
     let mut batch = Vec::new();
     let mut renew_at = time.now() + LEASE_S / 3;
     loop {
@@ -101,10 +105,13 @@ async fn write<S: Store, T: Time>(
             biased;
             count = receiver.recv_many(&mut batch, usize::MAX) => {
                 if count == 0 {
-                    return (header, Ok(()));
+                    return (header, batch, Ok(()));
                 }
             }
             () = time.sleep(wait) => {}
+        }
+        if receiver.is_closed() && receiver.is_empty() {
+            return (header, batch, Ok(()));
         }
         let now = time.now();
         let renew = now >= renew_at;
@@ -120,7 +127,7 @@ async fn write<S: Store, T: Time>(
             .await;
         if let Err(error) = written {
             lease.is_lost.store(true, Ordering::Relaxed);
-            return (header, Err(error));
+            return (header, batch, Err(error));
         }
         if let Some(lock) = &header.lock {
             lease.until.store(lock.lease_until, Ordering::Relaxed);

@@ -58,7 +58,10 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
         ))
     };
     // What is deployed is read while cargo compiles.
-    let mut building = package::start(&app.workspace, &target.stage, &selected, progress);
+    let mut building = match &options.packages {
+        Some(folder) => package::Building::done(package::from_folder(folder, &selected)?),
+        None => package::start(&app.workspace, &target.stage, &selected, progress),
+    };
     let reading = building.or(Box::pin(read(&target, Some(options))));
     let (session, engine, observed) = app.interrupt.or(reading).await.map_err(nothing_done)?;
     let packaging;
@@ -133,6 +136,12 @@ pub(crate) async fn read(target: &Target, options: Option<&Deploy>) -> Result<(S
         engine = engine.adopting(options.adopt);
         if options.no_wait {
             engine = engine.without_waiting();
+        }
+        if !options.dry_run {
+            // Where there is no state table yet, it begins to be made, and nobody waits: whoever writes the record waits
+            // for it then, and says what is wrong.
+            let store = engine.store().clone();
+            tokio::spawn(async move { store.prepare().await });
         }
     }
     let observed = engine

@@ -67,11 +67,11 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
         Command::Synth(options) => synth::run(&app, &options).await,
+        Command::Bench(options) => Box::pin(bench::run(&app, &options)).await,
         Command::Sim(options) => sim::run(&app, options),
         Command::Tidy => tidy::run(&app).await,
         Command::Test(options) => test::run(&app, &options).await,
         Command::Coverage(options) => coverage::run(&app, &options).await,
-        Command::Bench(options) => bench::run(&app, &options).await,
         Command::Hooks => hooks::run(&app).await,
     }
 }

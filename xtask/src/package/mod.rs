@@ -73,6 +73,14 @@ pub(crate) fn start(workspace: &Workspace, stage: &Stage, names: &BTreeSet<Strin
 }
 
 impl Building {
+    /// Returns what has been built before.
+    pub(crate) fn done(packages: Packages) -> Self {
+        Self {
+            packaging: Packaging::from(packages),
+            task: None,
+        }
+    }
+
     /// Returns the packages that are there and those to come.
     pub(crate) fn packaging(&self) -> Packaging {
         self.packaging.clone()
@@ -215,6 +223,46 @@ fn pack(name: String, executable: &Path, folder: &Path, stage: &Stage) -> Result
 /// Returns the zip file that an earlier build made, by its digest as Lambda reports it, if it is still kept.
 pub(crate) fn kept(workspace: &Workspace, sha256: &str) -> Option<Vec<u8>> {
     zip::kept(&workspace.scratch.join("packages"), sha256)
+}
+
+/// Reads the packages of functions from a folder: `NAME.zip`, taken as they are.
+///
+/// # Errors
+/// When one cannot be read.
+pub(crate) fn from_folder(folder: &Path, names: &BTreeSet<String>) -> Result<Packages, Failure> {
+    let packages = names.iter().map(|name| {
+        let zip = read(&folder.join(format!("{name}.zip")))?;
+        let package = Package {
+            sha256: zip::sha256_base64(&zip),
+            zip: zip.into(),
+        };
+        Ok((name.clone(), package))
+    });
+    packages.collect()
+}
+
+/// Returns a package of about `size` bytes that does nothing, for measurements of deployments alone.
+///
+/// # Errors
+/// When it cannot be packed.
+pub(crate) fn stand_in(name: &str, version: u8, size: usize) -> Result<Package, Failure> {
+    // Bytes that no compression makes smaller: a xorshift over the name.
+    let mut state = name.bytes().fold(u64::from(version) + 1, |state, byte| {
+        state.wrapping_mul(31) + u64::from(byte)
+    });
+    let mut noise = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    let binary: Vec<u8> = noise.by_ref().take(size / 8).flatten().collect();
+    let zip = zip::pack(&binary, zip::Level::Fast)
+        .map_err(|error| Failure::new(format!("cannot pack a stand-in for `{name}`")).because(error))?;
+    Ok(Package {
+        sha256: zip::sha256_base64(&zip),
+        zip: zip.into(),
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -85,7 +85,11 @@ pub(super) fn sha256_base64(bytes: &[u8]) -> String {
     STANDARD.encode(Sha256::digest(bytes))
 }
 
-fn pack(binary: &[u8], level: Level) -> Result<Vec<u8>, zip::result::ZipError> {
+/// Packs a binary.
+///
+/// # Errors
+/// When the zip file cannot be made.
+pub(super) fn pack(binary: &[u8], level: Level) -> Result<Vec<u8>, zip::result::ZipError> {
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .compression_level(Some(level.deflate()))

@@ -10,6 +10,7 @@ mod fan_out;
 mod gate;
 mod history;
 mod interrupts;
+mod kill;
 mod limits;
 mod overlap;
 mod planning;

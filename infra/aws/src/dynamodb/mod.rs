@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
     TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
 };
 use aws_smithy_types::error::operation::BuildError;
-use futures_util::future::try_join3;
+use futures_util::future::try_join4;
 use infra_cdk::Kind;
 use infra_engine::{Class, CloudError, Desired, Live, Ownership, Properties, Target};
 use serde_json::{Value as Json, json};
@@ -40,8 +40,20 @@ pub(crate) async fn observe(session: &Session, target: &Target) -> Result<Option
     else {
         return Ok(None);
     };
-    let Some(table) = describe(session, name).await? else {
-        return Ok(None);
+    // What is recorded is there, unless somebody has deleted it: all is asked at once. Anything else is looked for first.
+    let is_recorded = target.physical_id.is_some();
+    let located = match is_recorded {
+        true => None,
+        false => match describe(session, name).await? {
+            None => return Ok(None),
+            table => table,
+        },
+    };
+    let table = async {
+        match located {
+            None => describe(session, name).await,
+            table => Ok(table),
+        }
     };
     let tags = async {
         match target.physical_id {
@@ -55,7 +67,10 @@ pub(crate) async fn observe(session: &Session, target: &Target) -> Result<Option
             None => Ok(None),
         }
     };
-    let (expiry, recovery, tags) = try_join3(expiry(session, name), recovery, tags).await?;
+    let (table, expiry, recovery, tags) = try_join4(table, expiry(session, name), recovery, tags).await?;
+    let Some(table) = table else {
+        return Ok(None);
+    };
     let mut shape = shape(&table);
     shape
         .set("TimeToLiveSpecification", expiry)

@@ -194,7 +194,7 @@ pub(super) fn outcome_item(stack: &StackId, outcome: &Outcome) -> Result<Transac
 }
 
 /// Returns the action that deletes an item.
-pub(super) fn delete_item(key: Item) -> Result<TransactWriteItem, CloudError> {
+fn delete_item(key: Item) -> Result<TransactWriteItem, CloudError> {
     let delete = Delete::builder()
         .table_name(STATE_TABLE)
         .set_key(Some(key))

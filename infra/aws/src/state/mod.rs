@@ -8,6 +8,7 @@
 
 mod item;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,12 +18,10 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ReturnValuesOnConditionCheckFailure,
     ScalarAttributeType, TableStatus, TransactWriteItem,
 };
-use infra_cdk::StackId;
+use infra_cdk::{LogicalId, StackId};
 use infra_engine::{Class, CloudError, Header, Outcome, Record, Store, StoreError};
 
-use self::item::{
-    Condition, HEADER, ITEM, Item, JSON, STACK, delete_item, header_item, key, outcome_item, read, read_header, text,
-};
+use self::item::{Condition, HEADER, ITEM, Item, JSON, STACK, header_item, key, outcome_item, read, read_header, text};
 use crate::Session;
 use crate::dynamodb::{describe, incorrect, set_recovery, settled};
 use crate::error::{found, gone, is_already_there, is_not_found};
@@ -34,6 +33,8 @@ pub const STATE_TABLE: &str = "stackwright-state";
 
 /// A transaction has at most 100 actions, and one of them looks at the header.
 const OUTCOMES_PER_TRANSACTION: usize = 99;
+/// Attempts to make the table, while one of the same name is being deleted.
+const ATTEMPTS_TO_MAKE: u32 = 60;
 /// Pause between two looks at a table that must go before it can be made again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -62,12 +63,23 @@ impl StateTable {
         }
     }
 
-    async fn query(&self, stack: &StackId, keys_only: bool) -> Result<Option<Vec<Item>>, CloudError> {
+    /// Makes the table where there is none, so that no deployment waits for it later. Safe beside others that do the same.
+    ///
+    /// # Errors
+    /// When it cannot be read or made.
+    pub async fn prepare(&self) -> Result<(), CloudError> {
+        match repeated(|| describe(&self.session, STATE_TABLE)).await? {
+            Some(table) if table.table_status() == Some(&TableStatus::Active) => Ok(()),
+            Some(_) | None => self.make_patiently().await,
+        }
+    }
+
+    async fn query(&self, stack: &StackId) -> Result<Option<Vec<Item>>, CloudError> {
         let mut items = Vec::new();
         let mut start = None;
         loop {
             let page = repeated(|| {
-                let mut call = self
+                let call = self
                     .session
                     .dynamodb()
                     .query()
@@ -77,11 +89,6 @@ impl StateTable {
                     .expression_attribute_names("#stack", STACK)
                     .expression_attribute_values(":stack", text(stack))
                     .set_exclusive_start_key(start.clone());
-                if keys_only {
-                    call = call
-                        .projection_expression("#stack, #item")
-                        .expression_attribute_names("#item", ITEM);
-                }
                 self.session.sdk(Service::DynamoDbItems, "dynamodb:Query", call.send())
             })
             .await;
@@ -215,26 +222,93 @@ impl StateTable {
         settled(&self.session, STATE_TABLE).await
     }
 
-    /// Writes a header that nobody else may have written meanwhile.
-    async fn put_header_making_table(&self, item: &Item, condition: &Condition) -> Result<Met, CloudError> {
-        // A table that is being deleted must go before it can be made again; that takes seconds.
-        for attempt in 0..60 {
-            match self.put_header(item.clone(), condition).await {
-                Err(error) if is_not_found(&error) => {}
-                result => return result,
+    /// Deletes a stack's items, the header last.
+    async fn erase_items(
+        &self,
+        stack: &StackId,
+        fence: u64,
+        resources: &BTreeSet<LogicalId>,
+    ) -> Result<(), StoreError> {
+        let condition = Condition::fence(fence);
+        let resources: Vec<&LogicalId> = resources.iter().collect();
+        let mut chunks = resources.chunks(OUTCOMES_PER_TRANSACTION).peekable();
+        loop {
+            let chunk = chunks.next().unwrap_or_default();
+            let is_last = chunks.peek().is_none();
+            let mut actions = vec![if is_last {
+                condition.delete(key(stack, HEADER))?
+            } else {
+                condition.check(key(stack, HEADER))?
+            }];
+            for id in chunk {
+                actions.push(outcome_item(stack, &Outcome::Removed((*id).clone()))?);
             }
-            match repeated(|| self.make()).await {
-                Err(error) if error.class == Class::Busy && attempt < 59 => tokio::time::sleep(PAUSE).await,
-                result => result?,
+            // Without a header there is nothing to lose: an earlier attempt's answer was lost, or there never was a record.
+            if let Met::Other(_) = self.transact(&actions).await?
+                && self.header(stack).await?.is_some()
+            {
+                return Err(StoreError::Overtaken { stack: stack.clone() });
+            }
+            if is_last {
+                return Ok(());
             }
         }
+    }
+
+    /// Returns whether any other stack is recorded.
+    async fn has_others(&self, stack: &StackId) -> Result<bool, CloudError> {
+        let mut start = None;
+        loop {
+            let page = repeated(|| {
+                let call = self
+                    .session
+                    .dynamodb()
+                    .scan()
+                    .table_name(STATE_TABLE)
+                    .consistent_read(true)
+                    .filter_expression("#stack <> :stack")
+                    .projection_expression("#stack")
+                    .expression_attribute_names("#stack", STACK)
+                    .expression_attribute_values(":stack", text(stack))
+                    .set_exclusive_start_key(start.clone());
+                self.session.sdk(Service::DynamoDb, "dynamodb:Scan", call.send())
+            })
+            .await?;
+            start = page.last_evaluated_key;
+            if !page.items.unwrap_or_default().is_empty() {
+                return Ok(true);
+            }
+            if start.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Makes the table. One that is being deleted must go before it can be made again; that takes seconds.
+    async fn make_patiently(&self) -> Result<(), CloudError> {
+        for _ in 1..ATTEMPTS_TO_MAKE {
+            match repeated(|| self.make()).await {
+                Err(error) if error.class == Class::Busy => tokio::time::sleep(PAUSE).await,
+                result => return result,
+            }
+        }
+        repeated(|| self.make()).await
+    }
+
+    /// Writes a header that nobody else may have written meanwhile.
+    async fn put_header_making_table(&self, item: &Item, condition: &Condition) -> Result<Met, CloudError> {
+        match self.put_header(item.clone(), condition).await {
+            Err(error) if is_not_found(&error) => {}
+            result => return result,
+        }
+        self.make_patiently().await?;
         self.put_header(item.clone(), condition).await
     }
 }
 
 impl Store for StateTable {
     async fn load(&self, stack: &StackId) -> Result<Option<Record>, StoreError> {
-        let Some(items) = self.query(stack, false).await? else {
+        let Some(items) = self.query(stack).await? else {
             return Ok(None);
         };
         read(stack, &items)
@@ -303,44 +377,12 @@ impl Store for StateTable {
         Ok(())
     }
 
-    async fn erase(&self, stack: &StackId, fence: u64) -> Result<(), StoreError> {
-        let condition = Condition::fence(fence);
-        let Some(items) = self.query(stack, true).await? else {
-            return Ok(());
-        };
-        let is_header = |item: &&Item| item.get(ITEM) == Some(&text(HEADER));
-        let resources: Vec<&Item> = items.iter().filter(|item| !is_header(item)).collect();
-        let mut chunks = resources.chunks(OUTCOMES_PER_TRANSACTION).peekable();
-        loop {
-            let chunk = chunks.next().unwrap_or_default();
-            let is_last = chunks.peek().is_none();
-            let mut actions = vec![if is_last {
-                condition.delete(key(stack, HEADER))?
-            } else {
-                condition.check(key(stack, HEADER))?
-            }];
-            for item in chunk {
-                actions.push(delete_item((*item).clone())?);
-            }
-            // Without a header there is nothing to lose: an earlier attempt's answer was lost, or there never was a record.
-            if let Met::Other(_) = self.transact(&actions).await?
-                && self.header(stack).await?.is_some()
-            {
-                return Err(StoreError::Overtaken { stack: stack.clone() });
-            }
-            if is_last {
-                break;
-            }
-        }
+    async fn erase(&self, stack: &StackId, fence: u64, resources: &BTreeSet<LogicalId>) -> Result<(), StoreError> {
+        let (erased, has_others) = tokio::join!(self.erase_items(stack, fence, resources), self.has_others(stack));
+        erased?;
         // Another stack's first deployment may begin between the look and the deletion. It loses its record then, never a
         // resource: all of them carry names, tags and marks by which the next deployment finds them again.
-        let rest = repeated(|| {
-            let scan = self.session.dynamodb().scan().table_name(STATE_TABLE);
-            let scan = scan.limit(1).consistent_read(true);
-            self.session.sdk(Service::DynamoDbItems, "dynamodb:Scan", scan.send())
-        })
-        .await?;
-        if rest.items().is_empty() {
+        if !has_others? {
             repeated(|| async {
                 let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
                 let answer = self.session.sdk(Service::DynamoDb, "dynamodb:DeleteTable", call.send());

@@ -1,8 +1,9 @@
 //! The record's store: conditional writes that fail, or whose answers are lost.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use infra_cdk::StackId;
+use infra_cdk::{LogicalId, StackId};
 
 use super::process::Process;
 use super::{Shared, State, arrive, error};
@@ -123,7 +124,7 @@ impl Store for SimStore {
         .await
     }
 
-    async fn erase(&self, stack: &StackId, fence: u64) -> Result<(), StoreError> {
+    async fn erase(&self, stack: &StackId, fence: u64, _: &BTreeSet<LogicalId>) -> Result<(), StoreError> {
         let stack = stack.clone();
         let resources = self
             .shared

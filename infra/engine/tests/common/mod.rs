@@ -307,7 +307,7 @@ impl Store for &'static MemoryStore {
         Ok(())
     }
 
-    async fn erase(&self, stack: &StackId, fence: u64) -> Result<(), StoreError> {
+    async fn erase(&self, stack: &StackId, fence: u64, _: &BTreeSet<LogicalId>) -> Result<(), StoreError> {
         let mut records = self.records.lock().unwrap();
         match records.get(stack) {
             Some(record) if record.header.fence == fence => drop(records.remove(stack)),

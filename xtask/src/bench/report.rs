@@ -1,0 +1,153 @@
+//! The figures of a benchmark, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::call::Purpose;
+use super::measure::{Measured, Phase};
+
+/// All runs of one stack.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    /// For example `chat`.
+    pub(crate) stack: String,
+    /// What every call took longer.
+    pub(crate) latency: Duration,
+    /// One entry per run.
+    pub(crate) runs: Vec<BTreeMap<Phase, Measured>>,
+}
+
+/// One phase over all runs: times are medians, calls those of the run with most of them.
+#[derive(Debug)]
+struct Line<'a> {
+    phase: Phase,
+    elapsed: Duration,
+    critical: Duration,
+    /// The fewest of all runs: what comes on top is a busy machine.
+    sequential: usize,
+    busiest: &'a Measured,
+}
+
+impl Line<'_> {
+    /// Returns the time as a multiple of the critical path; `None` without latency.
+    fn ratio(&self) -> Option<f64> {
+        (!self.critical.is_zero()).then(|| self.elapsed.as_secs_f64() / self.critical.as_secs_f64())
+    }
+}
+
+impl Figures {
+    fn lines(&self) -> Vec<Line<'_>> {
+        let phases = self.runs.first().into_iter().flat_map(BTreeMap::keys);
+        let lines = phases.filter_map(|phase| {
+            let runs: Vec<&Measured> = self.runs.iter().filter_map(|run| run.get(phase)).collect();
+            let busiest = *runs.iter().max_by_key(|run| run.calls.len())?;
+            let mut times: Vec<Duration> = runs.iter().map(|run| run.elapsed).collect();
+            times.sort_unstable();
+            Some(Line {
+                phase: *phase,
+                elapsed: *times.get(times.len() / 2)?,
+                critical: self.latency * busiest.critical,
+                sequential: runs.iter().map(|run| run.sequential()).min()?,
+                busiest,
+            })
+        });
+        lines.collect()
+    }
+
+    /// Returns a table, and the calls of each phase by operation.
+    pub(crate) fn human(&self) -> String {
+        let mut text = format!(
+            "{}: medians of {} runs, {} ms added to every call\n\n\
+             {:<20} {:>8} {:>6} {:>6} {:>9} {:>6} {:>11} {:>14} {:>6}\n",
+            self.stack,
+            self.runs.len(),
+            self.latency.as_millis(),
+            "phase",
+            "time",
+            "calls",
+            "reads",
+            "mutating",
+            "state",
+            "sequential",
+            "critical path",
+            "ratio",
+        );
+        let lines = self.lines();
+        for line in &lines {
+            let Line {
+                phase,
+                elapsed,
+                critical,
+                sequential,
+                busiest,
+            } = line;
+            let ratio = line.ratio().map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let _ = writeln!(
+                text,
+                "{:<20} {:>6} ms {:>6} {:>6} {:>9} {:>6} {:>11} {:>11} ms {:>6}",
+                phase.name(),
+                elapsed.as_millis(),
+                busiest.calls.len(),
+                busiest.count(Purpose::Read),
+                busiest.count(Purpose::Mutating),
+                busiest.count(Purpose::State),
+                sequential,
+                critical.as_millis(),
+                ratio,
+            );
+        }
+        for Line { phase, busiest, .. } in lines {
+            let _ = write!(text, "\n{}:", phase.name());
+            for ((purpose, operation), count) in busiest.operations() {
+                let of = if purpose == Purpose::State { " (state)" } else { "" };
+                let _ = write!(text, "\n  {count:>3} {operation}{of}");
+            }
+            if !busiest.chain.is_empty() {
+                let _ = write!(text, "\n  longest chain: {}", busiest.chain.join(", "));
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Returns the same for programs: `phases` by name, times in milliseconds.
+    pub(crate) fn json(&self) -> Json {
+        let phases: serde_json::Map<String, Json> = self
+            .lines()
+            .into_iter()
+            .map(|line| {
+                let operations: Vec<Json> = line
+                    .busiest
+                    .operations()
+                    .into_iter()
+                    .map(|((purpose, operation), count)| {
+                        json!({"operation": operation, "purpose": purpose, "calls": count})
+                    })
+                    .collect();
+                let figures = json!({
+                    "elapsedMs": line.elapsed.as_millis() as u64,
+                    "calls": line.busiest.calls.len(),
+                    "reads": line.busiest.count(Purpose::Read),
+                    "mutating": line.busiest.count(Purpose::Mutating),
+                    "state": line.busiest.count(Purpose::State),
+                    "sequential": line.sequential,
+                    "criticalPathMs": line.critical.as_millis() as u64,
+                    "ratio": line.ratio(),
+                    "changed": line.busiest.changed,
+                    "longestChain": line.busiest.chain,
+                    "operations": operations,
+                });
+                (line.phase.name().to_owned(), figures)
+            })
+            .collect();
+        json!({
+            "stack": self.stack,
+            "latencyMs": self.latency.as_millis() as u64,
+            "runs": self.runs.len(),
+            "phases": phases,
+        })
+    }
+}
