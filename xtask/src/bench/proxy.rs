@@ -286,3 +286,44 @@ fn bad_gateway() -> Response<Full<Bytes>> {
     *answer.status_mut() = hyper::StatusCode::BAD_GATEWAY;
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// Makes a call that never happens upstream.
+    fn call(proxy: &Proxy) -> JoinHandle<bool> {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let request = Request::get(proxy.endpoint()).body(Full::<Bytes>::default()).unwrap();
+        tokio::spawn(async move { client.request(request).await.is_ok() })
+    }
+
+    #[tokio::test]
+    async fn a_held_call_outlives_its_client() {
+        let proxy = Proxy::start("http://127.0.0.1:9").await.unwrap();
+        proxy.clear(Some((1, Fault::HoldCall)));
+        let client = call(&proxy);
+        proxy.reached().await;
+        client.abort();
+        assert_eq!(proxy.calls(), []);
+        proxy.go_on();
+        proxy.idle().await;
+        assert_eq!(proxy.calls()[0].status, None);
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_was_ended_early_does_not_reach_into_the_next() {
+        let proxy = Proxy::start("http://127.0.0.1:9").await.unwrap();
+        proxy.clear(Some((1, Fault::HoldCall)));
+        proxy.go_on();
+        assert!(!call(&proxy).await.unwrap());
+        proxy.clear(Some((1, Fault::HoldCall)));
+        let client = call(&proxy);
+        proxy.reached().await;
+        assert!(!client.is_finished());
+        proxy.go_on();
+        assert!(!client.await.unwrap());
+    }
+}

@@ -72,10 +72,11 @@ async fn kill(app: &App, options: &BenchKill) -> Result<Exit, Failure> {
     let graph = declared(infra::chat(&stage))?;
     let folder = app.workspace.scratch.join("kill");
     let arena = Arena::make(&folder, &graph, options.endpoint.clone())?;
-    // Another cloud is one account for all.
     let jobs = match options.endpoint {
+        // One account for all.
         Some(_) => 1,
-        None => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        // While one stack waits to repeat a call, another one has the processor.
+        None => 2 * std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
     };
     let undisturbed = arena.undisturbed().await?;
     let mut cases = options.only.clone();
