@@ -1,7 +1,7 @@
 //! Who is in a room, and who comes and goes.
 //!
 //! A room is read by one bounded query of each shard, so what is told is about some of a large room only, and exact in
-//! small ones up to the moment by which the index is behind the table. Rows that [`Broadcast`](crate::Broadcast) removes because
+//! small ones up to the moment by which the index is behind the table. Rows that [`crate::Broadcast`] removes because
 //! their client is gone leave without a word.
 
 use futures_util::future::try_join_all;
