@@ -394,7 +394,7 @@ pub(crate) struct BenchKill {
     pub(crate) all: bool,
     /// Only this attack: OPERATION:FAULT:CALL; may be repeated
     #[arg(long, value_name = "CASE")]
-    pub(crate) only: Vec<crate::bench::chaos::Case>,
+    pub(crate) only: Vec<crate::bench::case::Case>,
     /// Another cloud than local ones of its own, for example http://127.0.0.1:4566. Not AWS
     #[arg(long, value_name = "URL")]
     pub(crate) endpoint: Option<String>,

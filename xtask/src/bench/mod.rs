@@ -5,6 +5,7 @@
 
 pub(crate) mod account;
 pub(crate) mod call;
+pub(crate) mod case;
 pub(crate) mod chaos;
 pub(crate) mod measure;
 pub(crate) mod proxy;
