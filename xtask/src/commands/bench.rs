@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what things cost, in calls, in time and in CPU.
 
+mod chat;
 mod functions;
 
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +32,7 @@ const PACKAGE_SIZE: usize = 1_500_000;
 pub(crate) async fn run(app: &App, options: &Bench) -> Result<Exit, Failure> {
     match &options.command {
         BenchCommand::Deploy(options) => Box::pin(app.interrupt.or(deploy(app, options))).await,
+        BenchCommand::Chat(options) => Box::pin(app.interrupt.or(chat::run(app, options))).await,
         BenchCommand::Functions => functions::run(app).await,
         BenchCommand::Kill(options) => Box::pin(app.interrupt.or(kill(app, options))).await,
     }
