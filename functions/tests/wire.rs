@@ -143,15 +143,15 @@ async fn our_posts_are_the_sdks_posts() {
 
 #[tokio::test]
 async fn errors_say_what_aws_said_and_hold_no_frame() {
-    let told = r#"{"message":"User is not authorized to perform execute-api:ManageConnections"}"#;
-    let server = Server::start(|_, _| (403, told.to_owned())).await;
+    let told = r#"{"message":"Invalid connectionId: ManageConnections"}"#;
+    let server = Server::start(|_, _| (400, told.to_owned())).await;
     let gateway = ours(&format!("{}/prod", server.url));
     let error = gateway
         .send(&ConnectionId::new("c="), "private words")
         .await
         .unwrap_err();
     let cause = error.source().unwrap().to_string();
-    assert!(cause.contains("403") && cause.contains("ManageConnections"), "{cause}");
+    assert!(cause.contains("400") && cause.contains("ManageConnections"), "{cause}");
     let shown = format!("{error:?}");
     assert!(!shown.contains("private") && !shown.contains("wJalrX"), "{shown}");
 }

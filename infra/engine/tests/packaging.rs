@@ -142,9 +142,16 @@ async fn who_was_overtaken_while_packaging_plans_with_the_packages() {
         .apply_while_packaging(&graph, &coming, prepared.clone(), &AtomicBool::new(false), &|_| {})
         .await
         .unwrap();
-    let functions = graph.resources().values().filter(|it| it.kind == Kind::Function);
-    assert_eq!(report.done.len(), functions.count());
-    assert!(world.take_calls().iter().all(|call| call.contains("Function")));
+    let code = [Kind::Function, Kind::Alias];
+    let changed = graph.resources().values().filter(|it| code.contains(&it.kind));
+    assert_eq!(report.done.len(), changed.count());
+    let calls = world.take_calls();
+    assert!(
+        calls
+            .iter()
+            .all(|call| call.contains("Function") || call.contains("Alias")),
+        "{calls:?}"
+    );
 
     // Without any there is nothing to plan with.
     let (packer, coming) = packaging();

@@ -39,7 +39,7 @@ async fn from_nothing_to_nothing() {
             "webUrl"
         ]
     );
-    assert_eq!(first["outputs"]["functions"].as_object().unwrap().len(), 7);
+    assert_eq!(first["outputs"]["functions"].as_object().unwrap().len(), 8);
     assert_eq!(cloud.run(&["outputs", "--output", "json"]).json(), first["outputs"]);
 
     let inventory = cloud.inventory().await;
@@ -151,17 +151,26 @@ async fn a_changed_setting_deploys_exactly_that() {
     assert!(deploy("region: us-east-1\n").len() > 30);
     assert_eq!(deploy("region: us-east-1\n"), [""; 0]);
     let memory = "region: us-east-1\nfunction:\n  connect: {memoryMb: 512}\n";
-    assert_eq!(deploy(memory), ["update ConnectFunction"]);
+    assert_eq!(deploy(memory), ["update ConnectAlias", "update ConnectFunction"]);
     let throttling = format!("{memory}throttling: {{rateLimit: 50, burstLimit: 20}}\n");
     assert_eq!(deploy(&throttling), ["update ChatStage"]);
     let retention = format!("{throttling}logRetentionDays: 3\n");
-    let groups = ["Authorize", "Connect", "Default", "Disconnect", "SendMessage"];
+    let groups = [
+        "Admin",
+        "Authorize",
+        "Broadcast",
+        "Connect",
+        "Default",
+        "Disconnect",
+        "Room",
+        "SendMessage",
+    ];
     assert_eq!(
         deploy(&retention),
         groups.map(|function| format!("update {function}Logs"))
     );
     // Back to the first declaration, all at once: what is not declared any more is cleared.
     let back = deploy("region: us-east-1\n");
-    assert_eq!(back.len(), 2 + groups.len(), "{back:?}");
+    assert_eq!(back.len(), 3 + groups.len(), "{back:?}");
     assert_eq!(deploy("region: us-east-1\n"), [""; 0]);
 }

@@ -39,6 +39,7 @@ impl SlowCargo {
 }
 
 /// Starts a deployment and returns its events until `is_last` says so.
+#[expect(clippy::zombie_processes, reason = "the caller waits for it")]
 fn deploy_until(
     cloud: &LocalCloud,
     cargo: &SlowCargo,
@@ -117,7 +118,7 @@ async fn a_first_deployment_does_not_wait_for_the_compiler() {
     let result = all.last().unwrap();
     assert_eq!(result["event"], "result");
     assert_eq!(result["schemaVersion"], 1);
-    assert_eq!(result["calls"]["lambda:CreateFunction"], 7);
+    assert_eq!(result["calls"]["lambda:CreateFunction"], 8);
     assert_eq!(result["changed"].as_array().unwrap().len(), steps);
 
     // Not a terminal: one plain line per event, and no control characters.
