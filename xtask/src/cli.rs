@@ -446,6 +446,9 @@ pub(crate) struct BenchDeploy {
     /// Runs of each stack; times are medians
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) runs: u16,
+    /// Show each call of the median run: when it began and ended, in milliseconds
+    #[arg(long)]
+    pub(crate) timeline: bool,
     /// Another cloud than a local one of its own, for example http://127.0.0.1:4566. Not AWS: its calls are not signed
     /// with your credentials
     #[arg(long, value_name = "URL", conflicts_with = "settings")]

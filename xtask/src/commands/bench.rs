@@ -56,6 +56,7 @@ async fn deploy(app: &App, options: &BenchDeploy) -> Result<Exit, Failure> {
             stack: subject.graph.stack().app.clone(),
             latency: options.latency,
             runs,
+            timeline: options.timeline,
         };
         if !app.wants_json() {
             ui::data(measured.human())?;
@@ -202,7 +203,11 @@ async fn once(
         .await
         .map_err(|error| Failure::new("the proxy did not start").because(error))?;
     proxy.set_latency(options.latency);
-    let measured = Box::pin(measure::run(&proxy, region, subject)).await;
+    let waits = measure::Waits {
+        latency: options.latency,
+        unkindness: options.unkind.settings.clone(),
+    };
+    let measured = Box::pin(measure::run(&proxy, region, subject, &waits)).await;
     if let Some(cloud) = cloud {
         cloud.stop().await;
     }
