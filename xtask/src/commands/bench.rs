@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what things cost, in calls, in time and in CPU.
 
+mod chat;
 mod functions;
 
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +32,7 @@ const PACKAGE_SIZE: usize = 1_500_000;
 pub(crate) async fn run(app: &App, options: &Bench) -> Result<Exit, Failure> {
     match &options.command {
         BenchCommand::Deploy(options) => Box::pin(app.interrupt.or(deploy(app, options))).await,
+        BenchCommand::Chat(options) => Box::pin(app.interrupt.or(chat::run(app, options))).await,
         BenchCommand::Functions => functions::run(app).await,
         BenchCommand::Kill(options) => Box::pin(app.interrupt.or(kill(app, options))).await,
     }
@@ -54,6 +56,7 @@ async fn deploy(app: &App, options: &BenchDeploy) -> Result<Exit, Failure> {
             stack: subject.graph.stack().app.clone(),
             latency: options.latency,
             runs,
+            timeline: options.timeline,
         };
         if !app.wants_json() {
             ui::data(measured.human())?;
@@ -201,7 +204,11 @@ async fn once(
         .await
         .map_err(|error| Failure::new("the proxy did not start").because(error))?;
     proxy.set_latency(options.latency);
-    let measured = Box::pin(measure::run(&proxy, region, subject)).await;
+    let waits = measure::Waits {
+        latency: options.latency,
+        unkindness: options.unkind.settings.clone(),
+    };
+    let measured = Box::pin(measure::run(&proxy, region, subject, &waits)).await;
     if let Some(cloud) = cloud {
         cloud.stop().await;
     }
