@@ -9,7 +9,7 @@ fn a_crowd_gets_every_message_once() {
         "bench",
         "chat",
         "--connections",
-        "300",
+        "60",
         "--messages",
         "2",
         "--output",
