@@ -184,6 +184,7 @@ async fn a_leg_reaches_the_gateway() {
         ("RATES_TABLE", "r"),
         ("ROOM_SHARDS", "2"),
         ("POSTS_PER_SECOND", "1000"),
+        ("BROADCAST_FUNCTION", "b"),
         ("MANAGEMENT_ENDPOINT", management.as_str()),
         ("AWS_ENDPOINT_URL", aws.url.as_str()),
     ];

@@ -92,7 +92,7 @@ fn law_9_each_function_may_do_exactly_what_it_does() {
         let key = arn("ssm", format!("parameter/chat/{stage}/TokenKey"));
         let post = arn("execute-api", format!("id-of-chatapi/{stage}/POST/@connections/*"));
         let end = arn("execute-api", format!("id-of-chatapi/{stage}/DELETE/@connections/*"));
-        let broadcast = arn("lambda", format!("function:chat-{stage}-broadcast"));
+        let broadcast = arn("lambda", format!("function:chat-{stage}-broadcast:live"));
         let talk = [
             ("dynamodb:Query", &index),
             ("dynamodb:DeleteItem", &connections),

@@ -9,7 +9,7 @@ fn a_crowd_gets_every_message_once() {
         "bench",
         "chat",
         "--connections",
-        "300",
+        "60",
         "--messages",
         "2",
         "--output",
@@ -21,7 +21,7 @@ fn a_crowd_gets_every_message_once() {
         (&0.into(), &0.into()),
         "{figures}"
     );
-    assert_eq!(figures["connections"], 300, "{figures}");
+    assert_eq!(figures["connections"], 60, "{figures}");
 }
 
 #[test]

@@ -66,7 +66,11 @@ impl Client {
         .await
         {
             Ok(Ok((socket, _))) => Ok(Self { socket }),
-            Ok(Err(Error::Http(answer))) => Err(format!("HTTP {}", answer.status().as_u16())),
+            Ok(Err(Error::Http(answer))) => {
+                let why = answer.headers().get("x-local-cloud-error");
+                let why = why.and_then(|why| why.to_str().ok()).unwrap_or_default();
+                Err(format!("HTTP {} {why}", answer.status().as_u16()))
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer".to_owned()),
         }

@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::ui;
 
 const ROOM: &str = "crowd";
-/// Handshakes under way at once.
-const OPENING: usize = 64;
+/// Handshakes under way at once: each takes two functions, and the local cloud starts a process for each at a time.
+const OPENING: usize = 8;
 /// A refused client tries again so often.
 const ATTEMPTS_MAX: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
