@@ -13,7 +13,7 @@ pub const CONNECTIONS_TABLE: &str = "CONNECTIONS_TABLE";
 pub const RATES_TABLE: &str = "RATES_TABLE";
 /// Name of the table with what was said.
 pub const MESSAGES_TABLE: &str = "MESSAGES_TABLE";
-/// Name of the function that runs legs of broadcasts.
+/// Which function runs legs of broadcasts: `NAME`, or `NAME:ALIAS`.
 pub const BROADCAST_FUNCTION: &str = "BROADCAST_FUNCTION";
 /// Into how many shards each room is spread, 1 to [`ROOM_SHARDS_MAX`]. All functions of a stage must agree.
 pub const ROOM_SHARDS: &str = "ROOM_SHARDS";

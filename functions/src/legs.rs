@@ -1,9 +1,9 @@
 //! Legs on their way from one invocation to the next: what `broadcast` is invoked with. Nobody else sees them.
 
-use functions_domain::{ConnectionId, InvalidMessageId, InvalidRoom, Leg, MessageId, Room};
+use functions_domain::{ConnectionId, InvalidMessageId, InvalidRoom, Leg, MessageId, Peer, Room};
 use serde::{Deserialize, Serialize};
 
-/// A [`Leg`] as JSON. At most 33 KB, of the 1 MB that Lambda takes.
+/// A [`Leg`] as JSON. At most 33 KB, and some 50 bytes for each connection by name, of the 1 MB that Lambda takes.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LegEvent {
@@ -12,6 +12,9 @@ pub struct LegEvent {
     shard: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<String>,
+    /// Ids, and since when they have been remembered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    only: Vec<(String, u64)>,
     except: String,
     #[serde(default)]
     hops: u32,
@@ -46,6 +49,14 @@ impl LegEvent {
             room: Room::parse(&self.room)?,
             shard: self.shard,
             after: self.after.map(ConnectionId::new),
+            only: self
+                .only
+                .into_iter()
+                .map(|(id, connected_at)| Peer {
+                    id: ConnectionId::new(id),
+                    connected_at,
+                })
+                .collect(),
             except: ConnectionId::new(self.except),
             hops: self.hops,
             frame: self.frame,
@@ -60,6 +71,11 @@ impl From<&Leg> for LegEvent {
             room: leg.room.to_string(),
             shard: leg.shard,
             after: leg.after.as_ref().map(ToString::to_string),
+            only: leg
+                .only
+                .iter()
+                .map(|peer| (peer.id.to_string(), peer.connected_at))
+                .collect(),
             except: leg.except.to_string(),
             hops: leg.hops,
             frame: leg.frame.clone(),
@@ -84,6 +100,10 @@ mod tests {
         for after in [None, Some(ConnectionId::new("d="))] {
             leg.after = after;
             leg.hops += 1;
+            leg.only.push(Peer {
+                id: ConnectionId::new("e="),
+                connected_at: 7,
+            });
             let event: LegEvent = serde_json::from_str(&LegEvent::from(&leg).to_json()).unwrap();
             assert_eq!(event.into_leg(), Ok(leg.clone()));
         }

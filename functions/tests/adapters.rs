@@ -34,7 +34,7 @@ fn environment(url: &str) -> Environment {
         ("RATES_TABLE", "rates"),
         ("MESSAGES_TABLE", "messages"),
         ("ROOM_SHARDS", "4"),
-        ("BROADCAST_FUNCTION", "chat-test-broadcast"),
+        ("BROADCAST_FUNCTION", "chat-test-broadcast:live"),
         ("TOKEN_KEY_PARAMETER", "/chat/token-key"),
         ("TOKEN_AUDIENCE", "chat-test"),
         ("MANAGEMENT_ENDPOINT", &format!("{url}/prod")),
@@ -130,7 +130,10 @@ async fn a_leg_is_handed_over_as_an_event() {
     let leg = leg("red", "c=");
     legs.hand_over(&leg).await.unwrap();
     let (path, body) = server.seen().remove(0);
-    assert_eq!(path, "/2015-03-31/functions/chat-test-broadcast/invocations");
+    assert_eq!(
+        path,
+        "/2015-03-31/functions/chat-test-broadcast/invocations?Qualifier=live"
+    );
     let event: LegEvent = serde_json::from_str(&body).unwrap();
     assert_eq!(event.into_leg(), Ok(leg));
 }

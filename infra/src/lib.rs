@@ -91,11 +91,12 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
         speaking.set_env("MESSAGES_TABLE", &messages);
         // Large rooms are served by others.
         broadcast.grant_invoke(speaking);
-        speaking.set_env("BROADCAST_FUNCTION", broadcast.function_name());
+        speaking.set_env("BROADCAST_FUNCTION", broadcast.callee());
         speaking.set_env("INLINE_CONNECTIONS", rooms.inline_connections.to_string());
     }
     // What it cannot finish it leaves to itself.
     broadcast.grant_invoke(&broadcast);
+    broadcast.set_env("BROADCAST_FUNCTION", broadcast.callee());
     messages.grant_query(&room);
     room.set_env("MESSAGES_TABLE", &messages);
 

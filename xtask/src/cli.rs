@@ -219,7 +219,9 @@ pub(crate) struct Unkind {
     /// Only what is named is unkind. role=8s: Lambda cannot assume a new role so long; pending=2s: functions are Pending,
     /// and updates InProgress; creating=6s: tables are CREATING, UPDATING, DELETING; throttle: AWS's rates; conflict: API
     /// Gateway refuses parallel changes of one API; latency=60ms: on each call; lost=0.02, error=0.02: shares of calls
-    /// that lose their answer or fail, half of them after they happened; seed=1: which ones
+    /// that lose their answer or fail, half of them after they happened; posts=0.05: share of the functions' posts to
+    /// clients that meet 410, 429, 500 or take seconds; tables=0.02: share of their DynamoDB calls that fail; seed=1:
+    /// which ones
     #[arg(long = "unkind", value_name = "SETTINGS", num_args = 0..=1, default_value = "", default_missing_value = REALISTIC, hide_default_value = true)]
     pub(crate) settings: Unkindness,
 }
@@ -378,6 +380,13 @@ pub(crate) enum BenchCommand {
                       cargo xtask bench kill --only first:kill-after:12"
     )]
     Kill(BenchKill),
+    /// Thousands of clients in one room of the chat on a local cloud; or people who come and go while calls fail
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench chat --connections 1000\n  cargo xtask bench chat --soak 5m --clients 1000\n\n\
+                      The functions are built as infra/stages/local.yml says. Ends with 1 when a message was lost or came twice, or \
+                      when a row is left.\nSee docs/benchmarks-chat.md for what the figures mean."
+    )]
+    Chat(BenchChat),
     /// Cold start, memory and broadcasts of the function binaries, beside Node where it is installed
     #[command(
         after_help = "Builds with the profile `lambda` and takes some minutes. CPU shares need a control group that may be written: \
@@ -394,10 +403,38 @@ pub(crate) struct BenchKill {
     pub(crate) all: bool,
     /// Only this attack: OPERATION:FAULT:CALL; may be repeated
     #[arg(long, value_name = "CASE")]
-    pub(crate) only: Vec<crate::bench::chaos::Case>,
+    pub(crate) only: Vec<crate::bench::case::Case>,
     /// Another cloud than local ones of its own, for example http://127.0.0.1:4566. Not AWS
     #[arg(long, value_name = "URL")]
     pub(crate) endpoint: Option<String>,
+}
+
+/// Options of `bench chat`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchChat {
+    /// Clients in one room that receive what one more says
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections: u32,
+    /// Messages: the first alone, then the others at once
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub(crate) messages: u32,
+    /// Instead: clients connect, chat and leave at random for so long, while posts and tables fail
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["connections", "messages"])]
+    pub(crate) soak: Option<Duration>,
+    /// How many they are
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000, requires = "soak", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) clients: u32,
+    /// What fails, as for `local --unkind`
+    #[arg(
+        long = "unkind",
+        value_name = "SETTINGS",
+        default_value = "posts=0.05,tables=0.01",
+        requires = "soak"
+    )]
+    pub(crate) unkindness: Unkindness,
+    /// Decides who does what when
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "soak")]
+    pub(crate) seed: u64,
 }
 
 /// Options of `bench deploy`.
@@ -409,6 +446,9 @@ pub(crate) struct BenchDeploy {
     /// Runs of each stack; times are medians
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) runs: u16,
+    /// Show each call of the median run: when it began and ended, in milliseconds
+    #[arg(long)]
+    pub(crate) timeline: bool,
     /// Another cloud than a local one of its own, for example http://127.0.0.1:4566. Not AWS: its calls are not signed
     /// with your credentials
     #[arg(long, value_name = "URL", conflicts_with = "settings")]

@@ -1,7 +1,7 @@
 //! A deployment as it happens: live rows on a terminal, plain lines elsewhere, and events for programs.
 //!
 //! What has ended stays as a line in either case; a terminal shows what is running in [`live`] rows below. With
-//! `--output json`, everything is also an event on stdout, see [`json`].
+//! `--output json`, everything is also an event on stdout, see [`mod@json`].
 
 pub(crate) mod json;
 mod live;

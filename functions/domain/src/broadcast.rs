@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
-use crate::model::{Connection, ConnectionId};
+use crate::model::{ConnectionId, Peer};
 use crate::ports::{Clock, Delivery, ForgetConnection, PortError, SendFrame};
 
 /// So many frames are on their way at once. More is slower: measured with HTTP/2, 512 lose to 128.
@@ -26,9 +26,11 @@ pub const GONE_GRACE_SECONDS: u64 = 10;
 /// | the gateway says | then |
 /// |---|---|
 /// | gone (410) | the row is removed, unless it is too young; never tried again |
-/// | slow (429) | tried [`SLOW_ATTEMPTS_MAX`] times, with growing pauses; then dropped for this peer, which has the history |
+/// | slow (429) | tried a few times with growing pauses, as the caller says; then unreached |
 /// | forbidden (403) | not tried again and the row kept: the fault is in our configuration |
-/// | an error, or nothing in time | counted as failed; the port has repeated what may be repeated, and ids tell copies |
+/// | an error, or nothing in time | unreached; the port has repeated what may be repeated, and ids tell copies |
+///
+/// Who is unreached may be reached by a later attempt, see [`crate::RunLeg`]; without one there is the history.
 #[derive(Clone, Debug)]
 pub struct Broadcast<R, G, C> {
     /// Who is in which room.
@@ -46,12 +48,16 @@ pub struct BroadcastReport {
     pub delivered: usize,
     /// The client had left; its row is removed.
     pub gone: usize,
-    /// Dropped after [`SLOW_ATTEMPTS_MAX`] attempts.
+    /// The gateway said "later" to the last attempt, too.
     pub slow: usize,
     /// We may not post there.
     pub forbidden: usize,
     /// Not reached for another reason.
     pub failed: usize,
+    /// Left to another invocation, which tries again.
+    pub left: usize,
+    /// Those who are counted as slow or failed.
+    pub unreached: Vec<Peer>,
     /// The first of the other reasons, for the log; also that of a row that could not be removed.
     pub first_failure: Option<PortError>,
 }
@@ -66,25 +72,29 @@ pub(crate) enum Outcome {
 }
 
 impl<R: ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
-    /// Brings `frame` to all of `connections`, many at once.
-    pub(crate) async fn to<'a>(
+    /// Brings `frame` to all of `peers`, many at once. Slow ones are tried `attempts` times.
+    pub(crate) async fn to(
         &self,
-        connections: impl IntoIterator<Item = &'a Connection>,
+        peers: impl IntoIterator<Item = impl Into<Peer>>,
         frame: &str,
+        attempts: u32,
     ) -> BroadcastReport {
-        stream::iter(connections)
-            .map(|connection| self.deliver(connection, frame))
+        stream::iter(peers.into_iter().map(Into::into))
+            .map(|peer| async move {
+                let outcome = self.deliver(&peer, frame, attempts).await;
+                (peer, outcome)
+            })
             .buffer_unordered(IN_FLIGHT_MAX)
-            .fold(BroadcastReport::default(), |mut report, outcome| async move {
-                report.count(outcome);
+            .fold(BroadcastReport::default(), |mut report, (peer, outcome)| async move {
+                report.count(peer, outcome);
                 report
             })
             .await
     }
 
     /// Brings `frame` to one connection.
-    pub(crate) async fn deliver(&self, to: &Connection, frame: &str) -> Outcome {
-        for attempt in 1..=SLOW_ATTEMPTS_MAX {
+    pub(crate) async fn deliver(&self, to: &Peer, frame: &str, attempts: u32) -> Outcome {
+        for attempt in 1..=attempts {
             match self.gateway.send(&to.id, frame).await {
                 Ok(Delivery::Delivered) => return Outcome::Delivered,
                 Ok(Delivery::Gone) => {
@@ -92,7 +102,7 @@ impl<R: ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
                         removal: self.forget(to).await,
                     };
                 }
-                Ok(Delivery::Slow) if attempt < SLOW_ATTEMPTS_MAX => self.clock.sleep(pause(&to.id, attempt)).await,
+                Ok(Delivery::Slow) if attempt < attempts => self.clock.sleep(pause(&to.id, attempt)).await,
                 Ok(Delivery::Slow) => break,
                 Ok(Delivery::Forbidden) => return Outcome::Forbidden,
                 Err(error) => return Outcome::Failed(error),
@@ -101,7 +111,7 @@ impl<R: ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
         Outcome::Slow
     }
 
-    async fn forget(&self, gone: &Connection) -> Result<(), PortError> {
+    async fn forget(&self, gone: &Peer) -> Result<(), PortError> {
         if self.clock.now_seconds() < gone.connected_at + GONE_GRACE_SECONDS {
             return Ok(());
         }
@@ -116,7 +126,7 @@ fn pause(id: &ConnectionId, attempt: u32) -> Duration {
 }
 
 impl BroadcastReport {
-    pub(crate) fn count(&mut self, outcome: Outcome) {
+    pub(crate) fn count(&mut self, peer: Peer, outcome: Outcome) {
         let failure = match outcome {
             Outcome::Delivered => {
                 self.delivered += 1;
@@ -128,6 +138,7 @@ impl BroadcastReport {
             }
             Outcome::Slow => {
                 self.slow += 1;
+                self.unreached.push(peer);
                 None
             }
             Outcome::Forbidden => {
@@ -136,12 +147,35 @@ impl BroadcastReport {
             }
             Outcome::Failed(error) => {
                 self.failed += 1;
+                self.unreached.push(peer);
                 Some(error)
             }
         };
+        self.note(failure);
+    }
+
+    pub(crate) fn note(&mut self, failure: Option<PortError>) {
         if self.first_failure.is_none() {
             self.first_failure = failure;
         }
+    }
+
+    /// Returns who is unreached, for another attempt: they count as nothing until then.
+    pub(crate) fn take_unreached(&mut self) -> Vec<Peer> {
+        (self.slow, self.failed) = (0, 0);
+        std::mem::take(&mut self.unreached)
+    }
+
+    /// Adds what became of another attempt.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.delivered += more.delivered;
+        self.gone += more.gone;
+        self.slow += more.slow;
+        self.forbidden += more.forbidden;
+        self.failed += more.failed;
+        self.left += more.left;
+        self.unreached.extend(more.unreached);
+        self.note(more.first_failure);
     }
 }
 
@@ -150,6 +184,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::model::Connection;
     use crate::testing::{Answer, FakeClock, FakeConnections, FakeGateway, connection};
 
     const NOW: u64 = 100_000;
@@ -181,7 +216,7 @@ mod tests {
                 gateway: self.gateway.clone(),
                 clock: self.clock.clone(),
             };
-            broadcast.to(&self.rows, "frame").await
+            broadcast.to(&self.rows, "frame", SLOW_ATTEMPTS_MAX).await
         }
     }
 

@@ -36,7 +36,8 @@ pub enum Reach {
 impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> FanOut<R, G, C, H> {
     /// Brings `whole.frame` to everybody in `whole.room` but `whole.except`, whatever shard `whole` names.
     ///
-    /// Every shard is asked for its share of `inline_max` connections. If none has more, the room is small.
+    /// Every shard is asked for its share of `inline_max` connections. If none has more, the room is small, and its
+    /// connections are tried once: who is slow is left to another invocation, so that the sender's does not wait.
     ///
     /// # Errors
     ///
@@ -54,7 +55,9 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> FanOut
             let now = self.broadcast.clock.now_seconds();
             let connections = pages.iter().flat_map(|page| &page.connections);
             let receivers = connections.filter(|row| row.id != whole.except && row.expires_at > now);
-            return Ok(Reach::Here(self.broadcast.to(receivers, &whole.frame).await));
+            let mut report = self.broadcast.to(receivers, &whole.frame, 1).await;
+            self.leave_rest(whole, &mut report).await;
+            return Ok(Reach::Here(report));
         }
         let inhabited = pages
             .iter()
@@ -64,6 +67,18 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> FanOut
         try_join_all(legs.iter().map(|leg| self.others.hand_over(leg))).await?;
         Ok(Reach::HandedOver { legs: legs.len() })
     }
+
+    /// Leaves who is unreached to another invocation. Should nobody take them, they have the history.
+    async fn leave_rest(&self, whole: &Leg, report: &mut BroadcastReport) {
+        if report.unreached.is_empty() {
+            return;
+        }
+        let only = report.unreached.clone();
+        match self.others.hand_over(&Leg { only, ..whole.clone() }).await {
+            Ok(()) => report.left = report.take_unreached().len(),
+            Err(error) => report.note(Some(error)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +87,7 @@ mod tests {
 
     use super::*;
     use crate::model::Connection;
-    use crate::testing::{FakeClock, FakeConnections, FakeGateway, FakeLegs, connection, leg};
+    use crate::testing::{Answer, FakeClock, FakeConnections, FakeGateway, FakeLegs, connection, leg};
 
     const NOW: u64 = 100_000;
 
@@ -120,6 +135,36 @@ mod tests {
         assert_eq!(report.delivered, 2);
         assert_eq!(scene.gateway.receivers(), ["c0001", "c0002"]);
         assert!(scene.legs.taken().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_sender_does_not_wait_for_slow_peers() {
+        let scene = Scene::of(5);
+        scene.gateway.answer("c0001", [Answer::Slow]);
+        scene.gateway.answer("c0002", [Answer::Fail]);
+        let Reach::Here(report) = scene.start(100).await.unwrap() else {
+            panic!("handed over")
+        };
+        assert_eq!(
+            (report.delivered, report.left, report.slow, report.failed),
+            (2, 2, 0, 0)
+        );
+        assert_eq!(scene.gateway.attempts("c0001"), 1);
+        let [rest] = &scene.legs.taken()[..] else {
+            panic!("one leg")
+        };
+        let mut only: Vec<_> = rest.only.iter().map(|peer| peer.id.as_str()).collect();
+        only.sort_unstable();
+        assert_eq!((only, rest.frame.as_str()), (vec!["c0001", "c0002"], "frame"));
+
+        // Nobody takes them: the message was sent all the same.
+        scene.legs.fail();
+        scene.gateway.answer("c0001", [Answer::Slow]);
+        let Reach::Here(report) = scene.start(100).await.unwrap() else {
+            panic!("handed over")
+        };
+        assert_eq!((report.delivered, report.left, report.slow), (3, 0, 1));
+        assert!(report.first_failure.is_some());
     }
 
     #[tokio::test]

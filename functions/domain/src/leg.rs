@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::broadcast::{Broadcast, BroadcastReport, IN_FLIGHT_MAX};
-use crate::model::{ConnectionId, Leg};
+use crate::broadcast::{Broadcast, BroadcastReport, IN_FLIGHT_MAX, SLOW_ATTEMPTS_MAX};
+use crate::model::{ConnectionId, Leg, Peer};
 use crate::ports::{Clock, ForgetConnection, HandOver, ListRoom, PortError, SendFrame};
 
 /// So long before its deadline an invocation begins no further post: what is on its way by then may have to be repeated
@@ -21,6 +22,16 @@ pub const HOPS_MAX: u32 = 8;
 /// and after two more, and after a longer throttling within hours.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>
 pub const LEG_AGE_SECONDS_MAX: u64 = 300;
+
+/// So often those who were not reached are tried again, all together: the leg runs for them alone, and nobody waits.
+pub const ROUNDS_MAX: u32 = 3;
+
+/// Before the first of these rounds; doubled before each further one.
+pub const ROUND_PAUSE: Duration = Duration::from_secs(1);
+
+/// So many connections are handed over by name at most: some 200 KB of the 1 MB that an asynchronous event may have.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const ONLY_MAX: usize = 4_000;
 
 /// Runs legs.
 #[derive(Clone, Debug)]
@@ -57,7 +68,8 @@ pub enum LegEnd {
 }
 
 impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> RunLeg<R, G, C, H> {
-    /// Brings the frame to the leg's connections until shortly before `deadline_ms`, and hands the rest over.
+    /// Brings the frame to the leg's connections until shortly before `deadline_ms`, and hands the rest over. Who is not
+    /// reached is tried again [`ROUNDS_MAX`] times.
     ///
     /// # Errors
     ///
@@ -71,22 +83,58 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> RunLeg
             return Ok(LegReport { report, end });
         }
         let stop_at_ms = deadline_ms.saturating_sub(RESERVE_MS);
-        let (report, last) = self.serve(leg, stop_at_ms).await?;
+        let (mut report, last) = if leg.only.is_empty() {
+            self.serve(leg, stop_at_ms).await?
+        } else {
+            let report = BroadcastReport {
+                unreached: leg.only.clone(),
+                ..BroadcastReport::default()
+            };
+            (report, None)
+        };
+        self.try_again(leg, &mut report, stop_at_ms).await;
         let end = if clock.now_ms() < stop_at_ms {
             LegEnd::Finished
         } else if leg.hops >= HOPS_MAX {
             LegEnd::GivenUp
         } else {
-            // That nobody may be left is no reason to look: the next invocation finds it out.
             let rest = Leg {
-                after: last.or_else(|| leg.after.clone()),
                 hops: leg.hops + 1,
                 ..leg.clone()
             };
-            self.others.hand_over(&rest).await?;
+            let unreached = report.take_unreached();
+            report.left = unreached.len();
+            let mut all: Vec<_> = unreached
+                .chunks(ONLY_MAX)
+                .map(|only| Leg {
+                    only: only.to_vec(),
+                    ..rest.clone()
+                })
+                .collect();
+            // That nobody may be left is no reason to look: the next invocation finds it out.
+            if leg.only.is_empty() {
+                let after = last.or_else(|| leg.after.clone());
+                all.push(Leg { after, ..rest });
+            }
+            try_join_all(all.iter().map(|leg| self.others.hand_over(leg))).await?;
             LegEnd::HandedOver
         };
         Ok(LegReport { report, end })
+    }
+
+    /// Tries those again who are unreached, after pauses, while there is time.
+    async fn try_again(&self, leg: &Leg, report: &mut BroadcastReport, stop_at_ms: u64) {
+        let clock = &self.broadcast.clock;
+        for round in 0..ROUNDS_MAX {
+            let pause = ROUND_PAUSE * 2_u32.pow(round);
+            let is_late = u128::from(clock.now_ms()) + pause.as_millis() >= u128::from(stop_at_ms);
+            if report.unreached.is_empty() || is_late {
+                return;
+            }
+            clock.sleep(pause).await;
+            let peers = report.take_unreached();
+            report.add(self.broadcast.to(peers, &leg.frame, SLOW_ATTEMPTS_MAX).await);
+        }
     }
 
     /// Serves connections until there are no more or time is up. Returns the last one that was served, too: posts begin
@@ -111,15 +159,17 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> RunLeg
             .try_take_while(|_| std::future::ready(Ok(clock.now_ms() < stop_at_ms)))
             // The next page is read while these are on their way.
             .map_ok(|row| async move {
-                let outcome = self.broadcast.deliver(&row, &leg.frame).await;
-                Ok((row.id, outcome))
+                let peer = Peer::from(&row);
+                let outcome = self.broadcast.deliver(&peer, &leg.frame, SLOW_ATTEMPTS_MAX).await;
+                Ok((peer, outcome))
             })
             .try_buffer_unordered(IN_FLIGHT_MAX)
             .try_fold(
                 (BroadcastReport::default(), None),
-                |(mut report, last), (id, outcome)| {
-                    report.count(outcome);
-                    std::future::ready(Ok((report, last.max(Some(id)))))
+                |(mut report, last), (peer, outcome)| {
+                    let last = last.max(Some(peer.id.clone()));
+                    report.count(peer, outcome);
+                    std::future::ready(Ok((report, last)))
                 },
             )
             .await
@@ -289,6 +339,42 @@ mod tests {
         let done = scene.run(&scene.leg(shard), FAR).await.unwrap();
         assert_eq!((done.end, done.report.gone), (LegEnd::Finished, 1));
         assert_eq!(scene.connections.row("c0001"), None);
+    }
+
+    #[tokio::test]
+    async fn who_is_slow_for_long_is_reached_in_a_later_round() {
+        let scene = Scene::of(40);
+        let shard = ConnectionId::new("c0001").shard(scene.connections.shards());
+        scene.gateway.answer("c0001", [Answer::Slow; 7]);
+        let done = scene.run(&scene.leg(shard), FAR).await.unwrap();
+        assert_eq!((done.end, done.report.slow), (LegEnd::Finished, 0));
+        assert_eq!(scene.gateway.frames("c0001"), ["frame"]);
+
+        scene
+            .gateway
+            .answer("c0001", [Answer::Slow; 3 * (ROUNDS_MAX as usize + 1)]);
+        let done = scene.run(&scene.leg(shard), FAR).await.unwrap();
+        assert_eq!((done.report.slow, done.report.unreached.len()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_leg_of_some_connections_reaches_these_alone() {
+        let scene = Scene::of(5);
+        let peer = |id| Peer::from(&connection(id, "lobby"));
+        let leg = Leg {
+            only: vec![peer("c0001"), peer("c0003")],
+            ..scene.leg(0)
+        };
+        scene.gateway.answer("c0003", [Answer::Fail]);
+        let done = scene.run(&leg, FAR).await.unwrap();
+        assert_eq!((done.end, done.report.delivered), (LegEnd::Finished, 2));
+        assert_eq!(scene.gateway.receivers(), ["c0001", "c0003"]);
+
+        // Without time all of them are handed over, and nothing else.
+        let late = scene.clock.now_ms() + RESERVE_MS;
+        assert_eq!(scene.run(&leg, late).await.unwrap().end, LegEnd::HandedOver);
+        let hops = leg.hops + 1;
+        assert_eq!(scene.others.taken(), [Leg { hops, ..leg }]);
     }
 
     #[tokio::test]

@@ -50,10 +50,10 @@ pub use history::{
     HISTORY_MESSAGES, HISTORY_MESSAGES_MAX, HISTORY_SECONDS, History, HistoryError, LOOK_BACK_MS, Pages, Place, Reading,
 };
 pub use kick::{Kick, KickError, Kicked};
-pub use leg::{HOPS_MAX, LEG_AGE_SECONDS_MAX, LegEnd, LegReport, RESERVE_MS, RunLeg};
+pub use leg::{HOPS_MAX, LEG_AGE_SECONDS_MAX, LegEnd, LegReport, RESERVE_MS, ROUND_PAUSE, ROUNDS_MAX, RunLeg};
 pub use model::{
-    Connection, ConnectionId, Identity, InvalidMessageId, InvalidRoom, Leg, Message, MessageId, MessageKind, Room,
-    Session,
+    Connection, ConnectionId, Identity, InvalidMessageId, InvalidRoom, Leg, Message, MessageId, MessageKind, Peer,
+    Room, Session,
 };
 pub use presence::{Crowd, Direction, Movement, PRESENCE_CONNECTIONS_MAX, Presence, ROSTER_CONNECTIONS_MAX, Roster};
 pub use rooms::{Joined, Rooms, RoomsError};

@@ -148,7 +148,26 @@ pub struct Message {
     pub at_ms: u64,
 }
 
-/// Part of a broadcast: one shard of a room, from one connection on. What one invocation hands over to another.
+/// What it takes to bring a frame to a connection, and to judge the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Which connection.
+    pub id: ConnectionId,
+    /// Since when it has been remembered, in seconds.
+    pub connected_at: u64,
+}
+
+impl From<&Connection> for Peer {
+    fn from(connection: &Connection) -> Self {
+        Self {
+            id: connection.id.clone(),
+            connected_at: connection.connected_at,
+        }
+    }
+}
+
+/// Part of a broadcast: one shard of a room, from one connection on, or some connections. What one invocation hands over
+/// to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leg {
     /// The message, for the log and to tell how old it is.
@@ -159,6 +178,8 @@ pub struct Leg {
     pub shard: u32,
     /// The last connection that was served already.
     pub after: Option<ConnectionId>,
+    /// Unless it is empty: these connections and no others, whatever the shard. An earlier attempt did not reach them.
+    pub only: Vec<Peer>,
     /// Who does not get it: the sender.
     pub except: ConnectionId,
     /// How often it was handed over because time was up.

@@ -1,12 +1,12 @@
 //! Who is in a room, and who comes and goes.
 //!
 //! A room is read by one bounded query of each shard, so what is told is about some of a large room only, and exact in
-//! small ones up to the moment by which the index is behind the table. Rows that [`Broadcast`](crate::Broadcast) removes because
+//! small ones up to the moment by which the index is behind the table. Rows that [`crate::Broadcast`] removes because
 //! their client is gone leave without a word.
 
 use futures_util::future::try_join_all;
 
-use crate::broadcast::{Broadcast, BroadcastReport};
+use crate::broadcast::{Broadcast, BroadcastReport, SLOW_ATTEMPTS_MAX};
 use crate::model::{Connection, Identity, Room};
 use crate::ports::{Clock, ForgetConnection, ListRoom, PortError, SendFrame};
 
@@ -114,7 +114,7 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock> Presence<R, G, C> {
             user,
             at_ms: self.broadcast.clock.now_ms(),
         });
-        self.broadcast.to(others, &frame).await
+        self.broadcast.to(others, &frame, SLOW_ATTEMPTS_MAX).await
     }
 }
 

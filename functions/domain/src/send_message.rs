@@ -120,6 +120,7 @@ where
             room: room.clone(),
             shard: 0,
             after: None,
+            only: Vec::new(),
             except: sender.connection,
             hops: 0,
             frame,

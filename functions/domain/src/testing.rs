@@ -85,6 +85,7 @@ pub fn leg(room: &str, sender: &str) -> Leg {
         room: Room::parse(room).unwrap_or_else(|_| Room::lobby()),
         shard: 0,
         after: None,
+        only: Vec::new(),
         except: ConnectionId::new(sender),
         hops: 0,
         frame: "frame".to_owned(),

@@ -100,18 +100,6 @@ impl<'a> Aws<'a> {
         Ok(LambdaLegs::new(self, self.environment.require(BROADCAST_FUNCTION)?))
     }
 
-    /// Returns the way to the other invocations of this function.
-    ///
-    /// # Errors
-    ///
-    /// When this is no function.
-    pub fn own_legs(&self) -> Result<LambdaLegs, ConfigError> {
-        Ok(LambdaLegs::new(
-            self,
-            self.environment.require("AWS_LAMBDA_FUNCTION_NAME")?,
-        ))
-    }
-
     /// Returns the way to all of a room.
     ///
     /// # Errors

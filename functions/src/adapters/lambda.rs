@@ -36,16 +36,24 @@ pub struct LambdaLegs {
     region: String,
     endpoint_url: Option<String>,
     path: String,
+    /// Of the alias; beside the name in the path, its colon would have to be encoded as the signature has it.
+    qualifier: Option<String>,
 }
 
 impl LambdaLegs {
+    /// Returns the way to `NAME` or `NAME:ALIAS`.
     pub(super) fn new(aws: &Aws<'_>, function: &str) -> Self {
+        let (name, qualifier) = match function.split_once(':') {
+            Some((name, alias)) => (name, Some(alias.to_owned())),
+            None => (function, None),
+        };
         Self {
             client: OnceLock::new(),
             credentials: SharedCredentialsProvider::new(aws.credentials.clone()),
             region: aws.region.clone(),
             endpoint_url: aws.endpoint_url.clone(),
-            path: format!("/2015-03-31/functions/{function}/invocations"),
+            path: format!("/2015-03-31/functions/{name}/invocations"),
+            qualifier,
         }
     }
 
@@ -57,13 +65,13 @@ impl LambdaLegs {
         Ok(self.client.get_or_init(|| client))
     }
 
-    fn call(&self, payload: &Bytes) -> Call<'_> {
+    fn call<'a>(&'a self, query: &'a [(&'a str, &'a str)], payload: &Bytes) -> Call<'a> {
         Call {
             service: "lambda",
             operation: "Invoke",
             method: Method::POST,
             path: &self.path,
-            query: &[],
+            query,
             headers: &[("content-type", "application/json"), ("x-amz-invocation-type", "Event")],
             body: payload.clone(),
         }
@@ -75,9 +83,14 @@ impl HandOver for LambdaLegs {
         const OPERATION: &str = "hand a leg of the broadcast over";
         let client = self.client().map_err(|error| PortError::new(OPERATION, error))?;
         let payload = Bytes::from(LegEvent::from(leg).to_json());
+        let query: Vec<_> = self
+            .qualifier
+            .iter()
+            .map(|alias| ("Qualifier", alias.as_str()))
+            .collect();
         let mut pause = PAUSE;
         for attempt in 1.. {
-            match timeout(ATTEMPT_TIMEOUT, client.send(self.call(&payload))).await {
+            match timeout(ATTEMPT_TIMEOUT, client.send(self.call(&query, &payload))).await {
                 Ok(Ok(_)) => break,
                 Ok(Err(error)) if attempt >= ATTEMPTS_MAX || !may_pass(&error) => {
                     return Err(PortError::new(OPERATION, error));

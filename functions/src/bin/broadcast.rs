@@ -10,7 +10,7 @@ async fn main() -> Result<(), runtime::StartError> {
     let aws = Aws::new(&environment)?;
     let run = RunLeg {
         broadcast: aws.broadcast(SystemClock)?,
-        others: aws.own_legs()?,
+        others: aws.legs()?,
         posts_per_second: environment.posts_per_second_of_a_leg()?,
     };
     aws.prime().await;

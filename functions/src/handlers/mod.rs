@@ -67,9 +67,11 @@ fn log_report(route: &str, message: &MessageId, report: &BroadcastReport) {
         slow,
         forbidden,
         failed,
+        left,
+        unreached: _,
         first_failure,
     } = report;
-    tracing::info!(route, messageId = %message, delivered, gone, slow, forbidden, failed, "brought to connections");
+    tracing::info!(route, messageId = %message, delivered, gone, slow, forbidden, failed, left, "brought to connections");
     if *forbidden > 0 {
         // Not a client's doing: the role or the endpoint is wrong.
         tracing::error!(route, messageId = %message, forbidden, "may not post to connections: check the role's grants");

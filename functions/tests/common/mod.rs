@@ -58,7 +58,7 @@ impl Server {
     /// Returns path and body of what was asked so far.
     #[allow(dead_code, reason = "not every test looks at so little")]
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        let path_and_body = |request: &Request<String>| (request.uri().path().to_owned(), request.body().clone());
+        let path_and_body = |request: &Request<String>| (request.uri().to_string(), request.body().clone());
         self.requests().iter().map(path_and_body).collect()
     }
 

@@ -3,7 +3,7 @@
 //! Moving an alias is one call that takes effect at once, for new invocations; those that run end on the version that they
 //! began on. After it, versions that nobody can want back are deleted: the alias's own and the one before stay.
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join, try_join_all};
 use infra_engine::{CloudError, Desired, Live, Ownership, Target};
 
 use aws_sdk_lambda::types::FunctionConfiguration;
@@ -48,12 +48,15 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
             other => other?,
         },
         Some(live) if differs(desired, live, "FunctionVersion") => {
-            update(session, desired).await?;
             let before = text(&live.properties, "FunctionVersion").and_then(number);
             let now = number(required(desired, "FunctionVersion")?);
             // On the way back the newer one is kept, to go forward again.
             if before < now {
-                prune(session, function, now, before).await?;
+                let (updated, versions) = join(update(session, desired), versions(session, function)).await;
+                updated?;
+                prune(session, function, &versions?, now, before).await?;
+            } else {
+                update(session, desired).await?;
             }
         }
         Some(live) if differs(desired, live, "Description") => update(session, desired).await?,
@@ -98,10 +101,14 @@ pub(crate) fn number(version: &str) -> Option<u64> {
     version.parse().ok()
 }
 
-/// Deletes the versions before `now`, except `before`. The alias is not held up by it: all aliases of a deployment are
-/// moved first, within the same rate of calls.
-async fn prune(session: &Session, function: &str, now: Option<u64>, before: Option<u64>) -> Result<(), CloudError> {
-    let versions = versions(session, function).await?;
+/// Deletes the versions before `now`, except `before`.
+async fn prune(
+    session: &Session,
+    function: &str,
+    versions: &[FunctionConfiguration],
+    now: Option<u64>,
+    before: Option<u64>,
+) -> Result<(), CloudError> {
     let published = versions.iter().filter_map(|version| number(version.version()?));
     let outdated = published.filter(|version| Some(*version) < now && Some(*version) != before);
     let deleted = outdated.map(|version| delete_version(session, function, version));

@@ -1,12 +1,12 @@
-//! Which functions and roles exist at all: two listings instead of a question about each.
+//! Which functions, roles and tables exist at all: a listing of each instead of a question about each.
 //!
-//! A first deployment has nothing recorded and would ask for every function, its policy, every role and its policy, to
+//! A first deployment has nothing recorded and would ask for every function, its policy, every role, its policy and every table, to
 //! hear of each that it does not exist. A name that is missing from a listing is taken not to exist. Should it exist
 //! nevertheless, since listings may lag behind, its creation is refused as a duplicate, and that is looked into then.
 
 use std::collections::BTreeSet;
 
-use futures_util::future::{OptionFuture, join};
+use futures_util::future::{OptionFuture, join3};
 use infra_cdk::Kind;
 use infra_engine::{CloudError, Target};
 
@@ -22,6 +22,7 @@ const WORTH_LISTING: usize = 3;
 pub(crate) struct Census {
     functions: Option<BTreeSet<String>>,
     roles: Option<BTreeSet<String>>,
+    tables: Option<BTreeSet<String>>,
 }
 
 impl Census {
@@ -35,8 +36,10 @@ impl Census {
         };
         let functions = OptionFuture::from(is_worth(Kind::Function).then(|| functions(session)));
         let roles = OptionFuture::from(is_worth(Kind::Role).then(|| iam::list_roles(session)));
-        let (functions, roles) = join(functions, roles).await;
+        let tables = OptionFuture::from(is_worth(Kind::Table).then(|| tables(session)));
+        let (functions, roles, tables) = join3(functions, roles, tables).await;
         Self {
+            tables: tables.and_then(Result::ok).flatten(),
             functions: functions.and_then(Result::ok).flatten(),
             roles: roles.and_then(Result::ok).flatten(),
         }
@@ -50,8 +53,8 @@ impl Census {
         let (listed, name) = match target.kind {
             Kind::Function | Kind::Alias | Kind::Permission => (&self.functions, "FunctionName"),
             Kind::Role | Kind::RolePolicy => (&self.roles, "RoleName"),
-            Kind::Table
-            | Kind::Parameter
+            Kind::Table => (&self.tables, "TableName"),
+            Kind::Parameter
             | Kind::LogGroup
             | Kind::Api
             | Kind::Authorizer
@@ -87,6 +90,16 @@ async fn functions(session: &Session) -> Result<Option<BTreeSet<String>>, CloudE
     let is_whole = answer.next_marker().is_none_or(str::is_empty);
     let names = answer.functions.unwrap_or_default().into_iter();
     Ok(is_whole.then(|| names.filter_map(|function| function.function_name).collect()))
+}
+
+/// Returns the names of all tables, unless they are too many for one page.
+async fn tables(session: &Session) -> Result<Option<BTreeSet<String>>, CloudError> {
+    let call = session.dynamodb().list_tables();
+    let answer = session
+        .sdk(Service::DynamoDb, "dynamodb:ListTables", call.send())
+        .await?;
+    let is_whole = answer.last_evaluated_table_name.is_none();
+    Ok(is_whole.then(|| answer.table_names.unwrap_or_default().into_iter().collect()))
 }
 
 #[cfg(test)]

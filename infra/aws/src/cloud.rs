@@ -74,8 +74,9 @@ impl AwsCloud {
 /// How resources of a type are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    Single,
-    Roles,
+    Parameters,
+    /// What a census may rule out.
+    Counted,
     Apis,
     InApi,
     Functions,
@@ -86,8 +87,8 @@ enum Reading {
 impl Reading {
     const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Table | Kind::Parameter => Self::Single,
-            Kind::Role | Kind::RolePolicy => Self::Roles,
+            Kind::Parameter => Self::Parameters,
+            Kind::Table | Kind::Role | Kind::RolePolicy => Self::Counted,
             Kind::Function | Kind::Alias => Self::Functions,
             Kind::Api => Self::Apis,
             Kind::Authorizer
@@ -112,32 +113,33 @@ impl Cloud for AwsCloud {
         let by = |reading| targets.iter().filter(move |target| Reading::of(target.kind) == reading);
         let (apis, in_apis): (Vec<_>, Vec<_>) = (by(Reading::Apis).collect(), by(Reading::InApi).collect());
         let log_groups: Vec<_> = by(Reading::LogGroups).collect();
-        let singles = try_join_all(by(Reading::Single).map(|target| repeated(move || self.observe_single(target))));
+        let parameters =
+            try_join_all(by(Reading::Parameters).map(|target| repeated(move || self.observe_single(target))));
         let after_census = async {
             let census = Census::take(session, targets).await;
             let may_exist = |target: &&Target| !census.rules_out(target);
             let functions: Vec<_> = by(Reading::Functions).filter(may_exist).collect();
             let permissions: Vec<_> = by(Reading::Permissions).filter(may_exist).collect();
-            let roles = by(Reading::Roles).filter(may_exist);
+            let counted = by(Reading::Counted).filter(may_exist);
             try_join3(
-                try_join_all(roles.map(|target| repeated(move || self.observe_single(target)))),
+                try_join_all(counted.map(|target| repeated(move || self.observe_single(target)))),
                 repeated(|| function::observe(session, &functions)),
                 repeated(|| permission::observe(session, &permissions)),
             )
             .await
         };
         // Parts are repeated by themselves: of many reads one nearly always fails where one in twenty does.
-        let (singles, (roles, functions, permissions), apis, in_apis, log_groups) = try_join5(
-            singles,
+        let (parameters, (counted, functions, permissions), apis, in_apis, log_groups) = try_join5(
+            parameters,
             after_census,
             repeated(|| apigatewayv2::observe_apis(session, &apis)),
             repeated(|| apigatewayv2::observe_children(session, &in_apis)),
             repeated(|| logs::observe(session, &log_groups)),
         )
         .await?;
-        Ok(singles
+        Ok(parameters
             .into_iter()
-            .chain(roles)
+            .chain(counted)
             .flatten()
             .chain(apis)
             .chain(in_apis)

@@ -35,9 +35,11 @@ use crate::shape::{
 };
 use crate::throttle::Service;
 
-/// First pause between two looks at a function that settles; it grows to the second one.
-const POLL_FIRST: Duration = Duration::from_millis(200);
-const POLL_LAST: Duration = Duration::from_millis(400);
+/// Pause before the first look at a function that settles: at AWS it takes a second or more, and emulators imitate half of
+/// one.
+const POLL_FIRST: Duration = Duration::from_millis(600);
+/// Pause before all further looks.
+const POLL_NEXT: Duration = Duration::from_millis(300);
 /// As long as AWS's own waiter waits (`function-active-v2`: 300 times one second).
 const SETTLED_WITHIN: Duration = Duration::from_secs(300);
 
@@ -231,9 +233,8 @@ async fn create(session: &Session, desired: &Desired) -> Result<Option<String>, 
         .set_tags(Some(declared_tags(&desired.properties).into_iter().collect()))
         .customize()
         .config_override(aws_sdk_lambda::config::Config::builder().timeout_config(upload_timeouts()));
-    let answer = session
-        .sdk(Service::Lambda, "lambda:CreateFunction", call.send())
-        .await?;
+    let call = session.sdk(Service::Lambda, "lambda:CreateFunction", call.send());
+    let answer = session.probes().attempt(call).await?;
     let version = number_of(answer.version());
     if answer.state() != Some(&State::Active) {
         settled(session, name, version.as_deref()).await?;
@@ -336,9 +337,15 @@ async fn settled(session: &Session, name: &str, version: Option<&str>) -> Result
     };
     let deadline = Instant::now() + SETTLED_WITHIN;
     let mut pause = POLL_FIRST;
+    let mut turn = None;
     while Instant::now() < deadline {
-        sleep(pause).await;
-        pause = (pause * 3 / 2).min(POLL_LAST);
+        if turn.is_none() {
+            turn = session.probes().poll().await;
+        }
+        if turn.is_some() {
+            sleep(pause).await;
+            pause = POLL_NEXT;
+        }
         // A function that was made a moment ago may not be visible everywhere.
         let Some((function, _)) = get(session, name, version).await? else {
             continue;

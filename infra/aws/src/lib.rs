@@ -17,6 +17,7 @@ mod function;
 mod iam;
 mod logs;
 mod permission;
+mod probe;
 mod repeat;
 mod session;
 mod shape;

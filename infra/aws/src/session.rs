@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,10 +27,13 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use infra_cdk::{Context, Kind};
 use infra_engine::{Class, CloudError, Properties};
+use infra_sigv4::CallError;
 use serde_json::Value as Json;
+use tokio::task::JoinSet;
 
 use crate::credentials::Cached;
 use crate::error::{explain, from_call, from_sdk, refused};
+use crate::probe::Probes;
 use crate::repeat::repeated;
 use crate::throttle::{Service, Throttle};
 use crate::turns::Turns;
@@ -78,6 +82,7 @@ struct Inner {
     throttle: Throttle,
     calls: Mutex<BTreeMap<String, u32>>,
     turns: Turns,
+    probes: Probes,
 }
 
 /// Why no session could be opened.
@@ -181,6 +186,7 @@ impl Session {
                 throttle,
                 calls: Mutex::new(BTreeMap::from([("sts:GetCallerIdentity".to_owned(), 1)])),
                 turns: Turns::default(),
+                probes: Probes::default(),
             }),
         })
     }
@@ -217,6 +223,11 @@ impl Session {
         *calls.entry(operation.to_owned()).or_default() += 1;
     }
 
+    /// Returns what functions that wait have in common.
+    pub(crate) fn probes(&self) -> &Probes {
+        &self.inner.probes
+    }
+
     pub(crate) fn apigateway(&self) -> &aws_sdk_apigatewayv2::Client {
         &self.inner.apigateway
     }
@@ -234,16 +245,17 @@ impl Session {
         &self,
         service: Service,
         operation: &'static str,
-        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'static,
     ) -> impl Future<Output = Result<T, CloudError>>
     where
-        E: ProvideErrorMetadata + Error + 'static,
+        T: Send + 'static,
+        E: ProvideErrorMetadata + Error + Send + 'static,
     {
         // SDK futures are large, and an `async fn` would hold this one twice.
         let call = Box::pin(call);
         async move {
             self.admit(service, operation).await;
-            let result = call.await.map_err(|error| from_sdk(operation, &error));
+            let result = on_any_core(call).await.map_err(|error| from_sdk(operation, &error));
             self.noted(service, result)
         }
     }
@@ -253,10 +265,11 @@ impl Session {
         &self,
         api: &str,
         operation: &'static str,
-        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'static,
     ) -> impl Future<Output = Result<T, CloudError>>
     where
-        E: ProvideErrorMetadata + Error + 'static,
+        T: Send + 'static,
+        E: ProvideErrorMetadata + Error + Send + 'static,
     {
         let service = match operation {
             "apigateway:CreateDeployment" => Service::ApiGatewayDeployment,
@@ -276,9 +289,17 @@ impl Session {
     /// Calls IAM and returns the answer, an XML text.
     pub(crate) async fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> Result<String, CloudError> {
         let operation = format!("iam:{action}");
-        self.signed(Service::Iam, &operation, || async {
-            let call = self.inner.signed.query("iam", "2010-05-08", action, parameters);
-            call.await.map_err(|error| from_call(&operation, &error))
+        self.signed(Service::Iam, &operation, || {
+            let (client, action) = (self.inner.signed.clone(), action.to_owned());
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let parameters: Vec<(String, String)> = parameters.iter().map(own).collect();
+            async move {
+                let parameters: Vec<(&str, &str)> = parameters
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str()))
+                    .collect();
+                client.query("iam", "2010-05-08", &action, &parameters).await
+            }
         })
         .await
     }
@@ -296,16 +317,16 @@ impl Session {
     async fn json(
         &self,
         service: Service,
-        prefix: &str,
+        prefix: &'static str,
         target: &str,
         action: &str,
         input: &Json,
     ) -> Result<Json, CloudError> {
         let operation = format!("{prefix}:{action}");
         let target = format!("{target}.{action}");
-        self.signed(service, &operation, || async {
-            let call = self.inner.signed.aws_json(prefix, &target, input);
-            call.await.map_err(|error| from_call(&operation, &error))
+        self.signed(service, &operation, || {
+            let (client, target, input) = (self.inner.signed.clone(), target.clone(), input.clone());
+            async move { client.aws_json(prefix, &target, &input).await }
         })
         .await
     }
@@ -314,17 +335,18 @@ impl Session {
     /// cost a service of few calls per second several more of them.
     async fn signed<T, F>(&self, service: Service, operation: &str, call: impl Fn() -> F) -> Result<T, CloudError>
     where
-        F: Future<Output = Result<T, CloudError>>,
+        F: Future<Output = Result<T, CallError>> + Send + 'static,
+        T: Send + 'static,
     {
-        for _ in 1..THROTTLED_ATTEMPTS {
+        let mut attempts = 1;
+        loop {
             self.admit(service, operation).await;
-            match self.noted(service, call().await) {
-                Err(error) if error.class == Class::Throttled => {}
+            let result = on_any_core(Box::pin(call())).await;
+            match self.noted(service, result.map_err(|error| from_call(operation, &error))) {
+                Err(error) if error.class == Class::Throttled && attempts < THROTTLED_ATTEMPTS => attempts += 1,
                 result => return result,
             }
         }
-        self.admit(service, operation).await;
-        self.noted(service, call().await)
     }
 
     /// Returns the attributes of a resource whose name we chose: all of them follow from the name.
@@ -358,6 +380,19 @@ impl Session {
             self.inner.throttle.throttled(service);
         }
         result
+    }
+}
+
+/// Runs a call in a task of its own, which ends with the returned future. All reads of a plan are made by one task, and
+/// so are all steps of a deployment: signing, encoding and decoding would take turns on one core.
+async fn on_any_core<T: Send + 'static>(call: Pin<Box<impl Future<Output = T> + Send + 'static>>) -> T {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(call);
+    match tasks.join_next().await {
+        Some(Ok(output)) => output,
+        // It is never cancelled while somebody waits for it.
+        Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+        None => std::future::pending().await,
     }
 }
 

@@ -84,6 +84,7 @@ impl Function {
 
     /// Publishes no versions: callers meet `$LATEST`, whatever it is at the moment. It saves one call in a first deployment,
     /// and one resource; in exchange an update is seen half done, and cannot be rolled back.
+    /// To be said before anybody refers to the function.
     #[must_use]
     pub fn without_alias(self) -> Self {
         self.change(|parts| parts.has_alias = false);
@@ -99,13 +100,35 @@ impl Function {
         });
     }
 
-    /// Lets another function, or this one itself, invoke this one.
+    /// Lets another function, or this one itself, invoke this one under its [`Self::callee`].
     pub fn grant_invoke(&self, caller: &Self) {
+        let arn = if self.has_alias() {
+            Value::Join(vec![self.arn(), ":".into(), ALIAS.into()])
+        } else {
+            self.arn()
+        };
         caller.allow(Statement::allow(
             format!("Invoke{}", self.id()),
             ["lambda:InvokeFunction"],
-            [self.arn()],
+            [arn],
         ));
+    }
+
+    /// Returns what those call who invoke this function: `NAME:ALIAS`, or `NAME` where it has no alias. Its own
+    /// environment may hold it, too: it is no reference.
+    #[must_use]
+    pub fn callee(&self) -> Value {
+        let name = self.draft.borrow().function_name(&self.name);
+        if self.has_alias() {
+            format!("{name}:{ALIAS}").into()
+        } else {
+            name.into()
+        }
+    }
+
+    fn has_alias(&self) -> bool {
+        let draft = self.draft.borrow();
+        draft.functions.get(&self.name).is_some_and(|parts| parts.has_alias)
     }
 
     /// Returns the name of the function's binary.
@@ -201,6 +224,13 @@ impl FunctionIds {
     }
 }
 
+impl DraftStack {
+    /// Returns the name that AWS knows a function by.
+    fn function_name(&self, name: &str) -> String {
+        physical_name(&[&self.id.app, &self.id.stage, name], NAME_LENGTH_MAX)
+    }
+}
+
 impl FunctionParts {
     /// Turns the function into resources.
     pub(crate) fn finish(self, draft: &mut DraftStack) {
@@ -224,7 +254,7 @@ impl FunctionParts {
         self.check(memory_mb, timeout_seconds, draft);
 
         let (app, stage) = (draft.id.app.clone(), draft.id.stage.clone());
-        let function_name = physical_name(&[&app, &stage, &self.name], NAME_LENGTH_MAX);
+        let function_name = draft.function_name(&self.name);
         let role_name = physical_name(&[&app, &stage, &self.name, &draft.stage.region], NAME_LENGTH_MAX);
         let log_group_name = format!("/aws/lambda/{function_name}");
         let attribute = |of: &LogicalId, name| Value::Attribute { of: of.clone(), name };

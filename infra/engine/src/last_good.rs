@@ -89,7 +89,8 @@ impl<'a> Assigned<'a> {
                 let names = recorded.kind.attributes().iter();
                 names.filter_map(move |name| {
                     // What is declared, and what follows from a name, stays what it is.
-                    let is_assigned = !recorded.properties.contains_key(*name) && !(has_name && *name == "Arn");
+                    let is_computed = has_name && *name == "Arn";
+                    let is_assigned = !is_computed && !recorded.properties.contains_key(*name);
                     let value = recorded.attributes.get(*name).filter(|_| is_assigned)?;
                     Some((value.as_str(), id, *name)).filter(|(value, ..)| !value.is_empty())
                 })

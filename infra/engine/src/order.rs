@@ -18,10 +18,17 @@ use crate::record::{Record, Recorded};
 pub(crate) fn arrange(mut steps: BTreeMap<StepId, Step>, graph: &Graph, record: &Record) -> Vec<Step> {
     let ids: BTreeSet<StepId> = steps.keys().cloned().collect();
     let actions: BTreeMap<StepId, Action> = steps.iter().map(|(id, step)| (id.clone(), step.action)).collect();
+    let mut users: BTreeMap<LogicalId, Vec<&LogicalId>> = BTreeMap::new();
+    for user in graph.resources().keys() {
+        for needed in graph.dependencies(user) {
+            users.entry(needed).or_default().push(user);
+        }
+    }
     let order = Order {
         graph,
         record,
         actions: &actions,
+        users,
     };
     for (id, step) in &mut steps {
         let mut after = match id {
@@ -38,6 +45,8 @@ struct Order<'a> {
     graph: &'a Graph,
     record: &'a Record,
     actions: &'a BTreeMap<StepId, Action>,
+    /// Who is declared to need a resource.
+    users: BTreeMap<LogicalId, Vec<&'a LogicalId>>,
 }
 
 impl Order<'_> {
@@ -134,11 +143,8 @@ impl Order<'_> {
 
     /// Returns the steps of those that are declared to need the resource, recorded or not.
     fn users(&self, id: &LogicalId) -> impl Iterator<Item = StepId> {
-        let resources = self.graph.resources().keys();
-        resources
-            .filter(|user| self.graph.dependencies(user).contains(id))
-            .cloned()
-            .map(StepId::Apply)
+        let users = self.users.get(id).into_iter().flatten();
+        users.map(|user| StepId::Apply((*user).clone()))
     }
 
     /// Returns the steps of the declared members of snapshots that lie beside a resource.

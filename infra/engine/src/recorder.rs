@@ -15,6 +15,10 @@ use crate::time::Time;
 /// Seconds until a lock that nobody renews ends: what a deployment waits after another one was killed.
 pub(crate) const LEASE_S: u64 = 30;
 
+/// Outcomes this close together are written together. Fewer writes leave the steps more of the network and the machine,
+/// and one is more rarely under way when the last step ends, which would have to be waited for.
+const BATCH: Duration = Duration::from_millis(300);
+
 /// What the writer leaves: the header as it was last written, outcomes that the header's next writing takes along, and
 /// whether all others are written.
 pub(crate) type Ended = (Header, Vec<Outcome>, Result<(), StoreError>);
@@ -107,6 +111,7 @@ async fn write<S: Store, T: Time>(
                 if count == 0 {
                     return (header, batch, Ok(()));
                 }
+                gather(&mut receiver, &mut batch, &*time).await;
             }
             () = time.sleep(wait) => {}
         }
@@ -133,5 +138,21 @@ async fn write<S: Store, T: Time>(
             lease.until.store(lock.lease_until, Ordering::Relaxed);
         }
         batch.clear();
+    }
+}
+
+/// Takes what comes until a batch is whole, or nothing more comes.
+async fn gather(receiver: &mut mpsc::UnboundedReceiver<Outcome>, batch: &mut Vec<Outcome>, time: &impl Time) {
+    let mut whole = std::pin::pin!(time.sleep(BATCH));
+    loop {
+        tokio::select! {
+            biased;
+            count = receiver.recv_many(batch, usize::MAX) => {
+                if count == 0 {
+                    return;
+                }
+            }
+            () = &mut whole => return,
+        }
     }
 }

@@ -28,7 +28,7 @@ impl Attempts {
             Class::Throttled => (300_000, shortest + time.random(exponential)),
             Class::Transient => (60_000, shortest / 2 + time.random(exponential)),
             Class::Busy => (180_000, 300 + time.random(400)),
-            Class::Propagating => (120_000, 500 + time.random(250)),
+            Class::Propagating => (120_000, 300 + time.random(200)),
             Class::Unreachable | Class::Unauthenticated | Class::Denied | Class::Quota | Class::Permanent => {
                 return None;
             }

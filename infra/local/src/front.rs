@@ -244,7 +244,13 @@ async fn front(State(cloud): State<SharedCloud>, request: axum::extract::Request
         if let Err(error) = may_connect(&cloud, &address, &request) {
             return error.rest_json();
         }
-        return gateway::handle(&cloud, address, request).await;
+        let trouble = gateway::is_post(&address, &request)
+            .then(|| cloud.unkind.post())
+            .flatten();
+        return match trouble {
+            None => gateway::handle(&cloud, address, request).await,
+            Some(trouble) => gateway::handle_badly(&cloud, address, request, trouble).await,
+        };
     }
     if request.uri().path() == "/_local/health" {
         return health(&cloud);
@@ -267,16 +273,18 @@ async fn front(State(cloud): State<SharedCloud>, request: axum::extract::Request
         access_key: Some(scope.access_key),
     };
     let call = Call::of(service, &request);
-    if let Some(function) = request.access_key.as_deref().and_then(|key| cloud.iam.session(key)) {
+    let function = request.access_key.as_deref().and_then(|key| cloud.iam.session(key));
+    let passage = if let Some(function) = function {
         let access = Access::of_call(&call, &request, &cloud.account);
-        return match cloud.iam.authorize(&function, &access) {
-            Ok(()) => serve(&cloud, service, request).await,
-            Err(error) => protocol.render(&error),
-        };
-    }
-    let passage = match cloud.unkind.admit(&call).await {
-        Ok(passage) => passage,
-        Err(error) => return protocol.render(&error),
+        if let Err(error) = cloud.iam.authorize(&function, &access) {
+            return protocol.render(&error);
+        }
+        cloud.unkind.call_of_function(service)
+    } else {
+        match cloud.unkind.admit(&call).await {
+            Ok(passage) => passage,
+            Err(error) => return protocol.render(&error),
+        }
     };
     let instead = passage.instead(|error| protocol.render(error));
     if !passage.happens() {

@@ -1,6 +1,8 @@
 //! What is in an account, listed through AWS's own calls and not through our record. For local clouds only: calls are
 //! not really signed.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
@@ -39,6 +41,9 @@ impl Account {
         let tables = self
             .json("dynamodb", "DynamoDB_20120810.ListTables", &json!({}))
             .await?;
+        if texts(&tables["TableNames"]).any(|name| name == STATE_TABLE) {
+            found.push(format!("table {STATE_TABLE}"));
+        }
         for name in texts(&tables["TableNames"]).filter(|name| name.starts_with(&prefix)) {
             let input = json!({ "TableName": name });
             let table = self.json("dynamodb", "DynamoDB_20120810.DescribeTable", &input).await?;
@@ -66,19 +71,19 @@ impl Account {
                 found.push(format!("parameter {} {}", parameter["Name"], parameter["Type"]));
             }
         }
-        let ids = self.apis(&prefix, &mut found).await?;
-        self.functions(&prefix, &ids, &mut found).await?;
-        self.roles(&prefix, &ids, &mut found).await?;
+        let assigned = self.apis(&prefix, &mut found).await?;
+        self.functions(&prefix, &assigned, &mut found).await?;
+        self.roles(&prefix, &assigned, &mut found).await?;
         let rows = self.rows(stack).await?;
         found.extend(rows.into_iter().map(|row| format!("recorded {row}")));
         found.sort();
         Ok(found)
     }
 
-    /// Notes APIs with what is in them, and returns the ids by which others mention these.
-    async fn apis(&self, prefix: &str, found: &mut Vec<String>) -> Result<Vec<String>, Failure> {
+    /// Notes APIs with what is in them, and returns what AWS assigned.
+    async fn apis(&self, prefix: &str, found: &mut Vec<String>) -> Result<Assigned, Failure> {
         let apis = self.rest("apigateway", "/v2/apis").await?;
-        let mut ids = Vec::new();
+        let mut assigned = Assigned::default();
         for api in list(&apis["items"]) {
             let is_ours = api["name"]
                 .as_str()
@@ -86,65 +91,71 @@ impl Account {
             let (Some(id), true) = (api["apiId"].as_str(), is_ours) else {
                 continue;
             };
-            found.push(format!("api {}", api["name"]));
-            ids.push(id.to_owned());
-            for (collection, property) in [
-                ("authorizers", "name"),
-                ("routes", "routeKey"),
-                ("integrations", "integrationUri"),
-                ("stages", "stageName"),
-                ("deployments", "description"),
+            assigned.note(api, "apiId", "name");
+            found.push(format!("api {}", assigned.neutral(&lasting(api))));
+            // What mentions ids comes after what has them.
+            for (collection, id_of, known_by) in [
+                ("authorizers", "authorizerId", "name"),
+                ("integrations", "integrationId", "integrationUri"),
+                ("routes", "routeId", "routeKey"),
+                ("deployments", "deploymentId", "description"),
+                ("stages", "", ""),
             ] {
                 let items = self.rest("apigateway", &format!("/v2/apis/{id}/{collection}")).await?;
                 for item in list(&items["items"]) {
-                    found.push(format!(
-                        "{collection} {}",
-                        self.neutral(&item[property].to_string(), &ids)
-                    ));
-                    ids.extend(
-                        item["authorizerId"]
-                            .as_str()
-                            .filter(|_| collection == "authorizers")
-                            .map(str::to_owned),
-                    );
+                    assigned.note(item, id_of, known_by);
+                    found.push(format!("{collection} {}", assigned.neutral(&lasting(item))));
                     if let Some(route) = item["routeId"].as_str() {
                         let path = format!("/v2/apis/{id}/routes/{route}/routeresponses");
                         let responses = self.rest("apigateway", &path).await?;
-                        found.extend(list(&responses["items"]).map(|_| format!("response of {}", item[property])));
+                        found.extend(list(&responses["items"]).map(|_| format!("response of {}", item[known_by])));
                     }
                 }
             }
         }
-        Ok(ids)
+        Ok(assigned)
     }
 
-    async fn functions(&self, prefix: &str, ids: &[String], found: &mut Vec<String>) -> Result<(), Failure> {
+    async fn functions(&self, prefix: &str, assigned: &Assigned, found: &mut Vec<String>) -> Result<(), Failure> {
         let functions = self.rest("lambda", "/2015-03-31/functions").await?;
-        for function in list(&functions["Functions"]) {
-            let Some(name) = function["FunctionName"]
-                .as_str()
-                .filter(|name| name.starts_with(prefix))
-            else {
-                continue;
-            };
-            let variables = self.neutral(&function["Environment"]["Variables"].to_string(), ids);
-            found.push(format!(
-                "function {name} {} {} {} {variables}",
-                function["CodeSha256"], function["MemorySize"], function["Timeout"]
-            ));
-            let policy = self
-                .rest("lambda", &format!("/2015-03-31/functions/{name}/policy"))
-                .await?;
-            let policy: Json = serde_json::from_str(policy["Policy"].as_str().unwrap_or("{}")).unwrap_or_default();
-            for statement in list(&policy["Statement"]) {
-                let condition = self.neutral(&statement["Condition"].to_string(), ids);
-                found.push(format!("permission {name} {} {condition}", statement["Sid"]));
+        let names = list(&functions["Functions"]).filter_map(|function| function["FunctionName"].as_str());
+        for name in names.filter(|name| name.starts_with(prefix)) {
+            let path = format!("/2015-03-31/functions/{name}");
+            let versions = self.rest("lambda", &format!("{path}/versions")).await?;
+            // Numbers are AWS's: a version is what is in it.
+            let mut published = BTreeMap::new();
+            for version in list(&versions["Versions"]) {
+                let variables = assigned.neutral(&version["Environment"]["Variables"]);
+                let content = format!(
+                    "{} {} {} {} {variables}",
+                    version["CodeSha256"], version["MemorySize"], version["Timeout"], version["Role"]
+                );
+                let number = version["Version"].as_str().unwrap_or_default();
+                let kind = if number == "$LATEST" { "function" } else { "version" };
+                found.push(format!("{kind} {name} {content}"));
+                published.insert(number.to_owned(), content);
+            }
+            let aliases = self.rest("lambda", &format!("{path}/aliases")).await?;
+            let mut qualifiers = vec![String::new()];
+            for alias in list(&aliases["Aliases"]) {
+                let version = alias["FunctionVersion"].as_str().unwrap_or_default();
+                let alias = alias["Name"].as_str().unwrap_or_default();
+                found.push(format!("alias {name} {alias} {:?}", published.get(version)));
+                qualifiers.push(format!("?Qualifier={alias}"));
+            }
+            for qualifier in qualifiers {
+                let policy = self.rest("lambda", &format!("{path}/policy{qualifier}")).await?;
+                let policy: Json = serde_json::from_str(policy["Policy"].as_str().unwrap_or("{}")).unwrap_or_default();
+                for statement in list(&policy["Statement"]) {
+                    let condition = assigned.neutral(&statement["Condition"]);
+                    found.push(format!("permission {name}{qualifier} {} {condition}", statement["Sid"]));
+                }
             }
         }
         Ok(())
     }
 
-    async fn roles(&self, prefix: &str, ids: &[String], found: &mut Vec<String>) -> Result<(), Failure> {
+    async fn roles(&self, prefix: &str, assigned: &Assigned, found: &mut Vec<String>) -> Result<(), Failure> {
         let roles = self.query("Action=ListRoles&Version=2010-05-08").await?;
         for role in tagged(&roles, "RoleName").filter(|role| role.starts_with(prefix)) {
             found.push(format!("role {role}"));
@@ -152,14 +163,14 @@ impl Account {
             for policy in tagged(&self.query(&policies).await?, "member") {
                 let one = format!("Action=GetRolePolicy&Version=2010-05-08&RoleName={role}&PolicyName={policy}");
                 let document = self.query(&one).await?;
-                let document: String = tagged(&document, "PolicyDocument").collect();
-                found.push(format!("policy {role} {policy} {}", self.neutral(&document, ids)));
+                let document = Json::String(tagged(&document, "PolicyDocument").collect());
+                found.push(format!("policy {role} {policy} {}", assigned.neutral(&document)));
             }
         }
         Ok(())
     }
 
-    /// Returns the sort keys of a stack's rows in the state table.
+    /// Returns the sort keys of a stack's rows in the state table, and whether its last deployment is closed.
     async fn rows(&self, stack: &StackId) -> Result<Vec<String>, Failure> {
         let input = json!({
             "TableName": STATE_TABLE,
@@ -169,7 +180,15 @@ impl Account {
         });
         let rows = self.json("dynamodb", "DynamoDB_20120810.Query", &input).await?;
         Ok(list(&rows["Items"])
-            .filter_map(|row| row["item"]["S"].as_str().map(str::to_owned))
+            .filter_map(|row| {
+                let content: Json = serde_json::from_str(row["json"]["S"].as_str()?).ok()?;
+                let open = ["lock", "intents", "lastGood"].map(|part| content[part].to_string());
+                let item = row["item"]["S"].as_str()?;
+                Some(match item {
+                    "header" => format!("{item} {}", open.join(" ")),
+                    _ => item.to_owned(),
+                })
+            })
             .collect())
     }
 
@@ -208,19 +227,6 @@ impl Account {
         let input = json!({ "TableName": STATE_TABLE });
         self.json("dynamodb", "DynamoDB_20120810.DeleteTable", &input).await?;
         Ok(())
-    }
-
-    /// Replaces ids that AWS assigned.
-    fn neutral(&self, text: &str, ids: &[String]) -> String {
-        let text = ids.iter().fold(text.to_owned(), |text, id| text.replace(id, "ID"));
-        // Addresses differ between runs, by their port at least.
-        match text.split_once("http://") {
-            Some((before, rest)) => {
-                let after = rest.find('/').map_or("", |end| &rest[end..]);
-                format!("{before}ENDPOINT{after}")
-            }
-            None => text,
-        }
     }
 
     async fn json(&self, service: &str, target: &str, input: &Json) -> Result<Json, Failure> {
@@ -271,6 +277,41 @@ impl Account {
         let body = answer.into_body().collect().await;
         Ok(body.map_err(|error| failed(error.to_string()))?.to_bytes())
     }
+}
+
+/// What AWS assigned, and what is known by it.
+#[derive(Debug, Default)]
+struct Assigned(Vec<(String, String)>);
+
+impl Assigned {
+    fn note(&mut self, item: &Json, id: &str, known_by: &str) {
+        if let Some(id) = item[id].as_str() {
+            self.0.push((id.to_owned(), format!("ID OF {}", item[known_by])));
+        }
+    }
+
+    /// Returns a text that is the same in every run.
+    fn neutral(&self, json: &Json) -> String {
+        let replace = |text: String, (id, name): &(String, String)| text.replace(id, &name.replace('"', ""));
+        // Names hold ids of what was noted before them.
+        let text = self.0.iter().rev().fold(json.to_string(), replace);
+        // Addresses differ between runs, by their port at least.
+        let mut parts = text.split("http://");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| {
+            let after = part.find(['/', '"']).map_or("", |end| &part[end..]);
+            format!("{text}ENDPOINT{after}")
+        })
+    }
+}
+
+/// Leaves out dates, and how AWS came to be done.
+fn lasting(item: &Json) -> Json {
+    let mut item = item.clone();
+    if let Some(fields) = item.as_object_mut() {
+        fields.retain(|name, _| !name.ends_with("Date") && !name.contains("DeploymentStatus") && name != "apiEndpoint");
+    }
+    item
 }
 
 fn list(json: &Json) -> impl Iterator<Item = &Json> {

@@ -1,20 +1,23 @@
 //! Kills the command line before and after every call, loses every answer, and demands that running it again heals all.
 //!
 //! The deployment under attack is a process of this very program, between it and the cloud the proxy. The stack is the
-//! chat, with packages that do nothing. Read next: [`super::account`] for what is compared.
+//! chat, with packages that do nothing. Read next: [`super::case`] for the attacks, [`super::account`] for what is
+//! compared.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
 use infra_cdk::{Graph, StackId};
 use infra_local::{LocalCloud, Options};
 use tokio::process::{Child, Command};
 
 use super::account::Account;
 use super::call::Purpose;
-use super::proxy::{Fault, Proxy};
+use super::case::{Case, Operation, Round};
+use super::proxy::Proxy;
 use crate::failure::Failure;
 use crate::local_cloud::ACCOUNT;
 use crate::package;
@@ -29,93 +32,15 @@ const STAGE_FILES: [&str; 2] = [
     "region: us-east-1\nbuildProfile: dev\nremovalPolicy: delete\nlogRetentionDays: 30\nallowedOrigins: [https://chat.example.com]\n\
      function:\n  connect:\n    memoryMb: 512\nthrottling:\n  rateLimit: 100\n  burstLimit: 50\n",
 ];
-/// Calls of one operation that are attacked in one way, unless all are.
-const SAMPLES: usize = 6;
+/// A process that has not ended by then hangs.
+const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
-/// What is attacked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    /// The first deployment.
-    First,
-    /// A deployment that changes functions, log groups and the API's stage.
-    Update,
-    /// The destruction.
-    Destroy,
-}
-
-impl Operation {
-    /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::First, Self::Update, Self::Destroy];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::First => "first",
-            Self::Update => "update",
-            Self::Destroy => "destroy",
-        }
-    }
-
-    /// Returns the index of the declaration and the command.
-    const fn run(self) -> (usize, &'static str) {
-        match self {
-            Self::First => (0, "deploy"),
-            Self::Update => (1, "deploy"),
-            Self::Destroy => (0, "destroy"),
-        }
-    }
-}
-
-/// One attack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Case {
-    operation: Operation,
-    fault: Fault,
-    call: usize,
-}
-
-impl Case {
-    /// Returns whether this is an attack on the operation.
-    pub(crate) fn is_of(&self, operation: Operation) -> bool {
-        self.operation == operation
-    }
-}
-
-impl std::fmt::Display for Case {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}:{}:{}", self.operation.name(), way(self.fault), self.call)
-    }
-}
-
-impl std::str::FromStr for Case {
-    type Err = String;
-
-    /// Reads what `Display` writes.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let parsed = match parts[..] {
-            [operation, fault, call] => {
-                let operation = Operation::ALL.into_iter().find(|one| one.name() == operation);
-                let fault = FAULTS.into_iter().find(|one| way(*one) == fault);
-                let call = call.parse().ok();
-                operation.zip(fault).zip(call)
-            }
-            _ => None,
-        };
-        let ((operation, fault), call) = parsed.ok_or_else(|| {
-            format!("`{text}` is no case; write for example first:kill-before:12, update:kill-after:3 or destroy:lose-answer:7")
-        })?;
-        Ok(Self { operation, fault, call })
-    }
-}
-
-const FAULTS: [Fault; 4] = [Fault::HoldCall, Fault::HoldAnswer, Fault::LoseCall, Fault::LoseAnswer];
-
-const fn way(fault: Fault) -> &'static str {
-    match fault {
-        Fault::LoseCall => "lose-call",
-        Fault::LoseAnswer => "lose-answer",
-        Fault::HoldCall => "kill-before",
-        Fault::HoldAnswer => "kill-after",
+/// Returns the index of the declaration and the command of an operation.
+const fn command(operation: Operation) -> (usize, &'static str) {
+    match operation {
+        Operation::First => (0, "deploy"),
+        Operation::Update => (1, "deploy"),
+        Operation::Destroy => (0, "destroy"),
     }
 }
 
@@ -160,7 +85,7 @@ impl Arena {
     ///
     /// # Errors
     /// When the folder cannot be used.
-    pub(crate) fn make(folder: &Path, graph: &Graph, endpoint: Option<String>) -> Result<Arc<Self>, Failure> {
+    pub(crate) fn make(folder: &Path, graph: &Graph, endpoint: Option<String>) -> Result<Self, Failure> {
         for (version, file) in STAGE_FILES.iter().enumerate() {
             let root = folder.join(version.to_string());
             write(&root.join(format!("infra/stages/{STAGE}.yml")), file.as_bytes())?;
@@ -170,40 +95,62 @@ impl Arena {
                 write(&root.join(format!("packages/{name}.zip")), &package.zip)?;
             }
         }
-        Ok(Arc::new(Self {
+        Ok(Self {
             folder: folder.to_owned(),
             endpoint,
             stack: graph.stack().clone(),
-        }))
+        })
     }
 
-    /// Runs an operation without disturbing it.
+    /// Runs all operations without disturbing them.
     ///
     /// # Errors
-    /// When it fails.
-    pub(crate) async fn undisturbed(&self, operation: Operation) -> Result<Undisturbed, Failure> {
+    /// When one fails.
+    pub(crate) async fn undisturbed(&self) -> Result<BTreeMap<Operation, Undisturbed>, Failure> {
         let site = Site::open(self).await?;
-        site.prepare(operation).await?;
-        site.proxy.clear(None);
-        site.finish(operation.run()).await?;
-        let calls = site.proxy.calls().len();
-        let inventory = site.account.inventory(&self.stack).await?;
-        if operation != Operation::Destroy {
-            site.finish(Operation::Destroy.run()).await?;
+        let mut all = BTreeMap::new();
+        for operation in Operation::ALL {
+            site.proxy.clear(None);
+            site.finish(operation).await?;
+            let calls = site.proxy.calls().len();
+            let inventory = site.account.inventory(&self.stack).await?;
+            all.insert(operation, Undisturbed { calls, inventory });
         }
         site.close().await;
-        Ok(Undisturbed { calls, inventory })
+        Ok(all)
     }
 
-    /// Attacks an operation at one call, runs it again, compares, and destroys what is there.
+    /// Attacks, `jobs` rounds at a time. After each attack its operation runs again, and what is there is compared; the
+    /// end of each round is a destruction. `tell` hears each verdict, with the attacks that led to it, the last of which
+    /// is meant.
     ///
     /// # Errors
     /// When the cloud cannot be used; what the product does wrong is an exception.
-    pub(crate) async fn attack(&self, case: Case, expected: &Undisturbed) -> Result<Verdict, Failure> {
-        let site = Site::open(self).await?;
-        let verdict = site.attack(case, expected).await;
-        site.close().await;
-        verdict
+    pub(crate) async fn attack(
+        &self,
+        rounds: VecDeque<Round>,
+        expected: &BTreeMap<Operation, Undisturbed>,
+        jobs: usize,
+        tell: impl Fn(&[Case], Verdict),
+    ) -> Result<(), Failure> {
+        let queue = Mutex::new(rounds);
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let (next, tell) = (&next, &tell);
+        let workers = (0..jobs).map(|_| async move {
+            let mut site = Site::open(self).await?;
+            while let Some(round) = next() {
+                let mut left = Some(round);
+                while let Some(round) = left {
+                    left = site.round(&round, expected, tell).await?;
+                    if left.is_some() {
+                        site = site.cleaned().await?;
+                    }
+                }
+            }
+            site.close().await;
+            Ok(())
+        });
+        futures_util::future::try_join_all(workers).await.map(drop)
     }
 
     /// Deletes the state table after a deployment and deploys again; returns the mutating calls of that.
@@ -212,16 +159,16 @@ impl Arena {
     /// When something fails.
     pub(crate) async fn lose_record(&self) -> Result<Vec<String>, Failure> {
         let site = Site::open(self).await?;
-        site.finish(Operation::First.run()).await?;
+        site.finish(Operation::First).await?;
         site.account.lose_record().await?;
         site.proxy.clear(None);
-        site.finish(Operation::First.run()).await?;
+        site.finish(Operation::First).await?;
         let calls = site.proxy.calls().into_iter();
         let mutating = calls
             .filter(|call| call.purpose == Purpose::Mutating)
             .map(|call| call.operation)
             .collect();
-        site.finish(Operation::Destroy.run()).await?;
+        site.finish(Operation::Destroy).await?;
         let left = site.account.inventory(&self.stack).await?;
         site.close().await;
         match left.first() {
@@ -229,34 +176,6 @@ impl Arena {
             Some(first) => Err(Failure::new(format!("{first} is left after a lost record"))),
         }
     }
-}
-
-/// Returns the attacks on an operation that makes so many calls.
-pub(crate) fn cases(operation: Operation, calls: usize, all: bool) -> Vec<Case> {
-    let step = if all { 1 } else { calls.div_ceil(SAMPLES).max(1) };
-    let faults = [Fault::HoldCall, Fault::HoldAnswer, Fault::LoseAnswer];
-    faults
-        .into_iter()
-        .enumerate()
-        // Samples of different faults fall on different calls.
-        .flat_map(|(number, fault)| {
-            let first = 1 + number * step / faults.len();
-            (first..=calls)
-                .step_by(step)
-                .map(move |call| Case { operation, fault, call })
-        })
-        .collect()
-}
-
-/// Attacks, `jobs` at a time, and returns the verdicts as they come.
-pub(crate) fn run(
-    arena: &Arena,
-    cases: Vec<(Case, Undisturbed)>,
-    jobs: usize,
-) -> impl futures_util::Stream<Item = (Case, Result<Verdict, Failure>)> {
-    stream::iter(cases)
-        .map(async move |(case, expected)| (case, arena.attack(case, &expected).await))
-        .buffer_unordered(jobs)
 }
 
 impl<'a> Site<'a> {
@@ -294,63 +213,92 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// Returns a site without what an exception has left.
+    async fn cleaned(self) -> Result<Self, Failure> {
+        if self.cloud.is_none() {
+            self.account.end_lease(&self.arena.stack).await?;
+            self.finish(Operation::Destroy).await?;
+        }
+        let arena = self.arena;
+        self.close().await;
+        Self::open(arena).await
+    }
+
+    /// Lets a stack live once. After an exception the attacks that are left are returned, and the stack is as it is.
+    async fn round(
+        &self,
+        round: &Round,
+        expected: &BTreeMap<Operation, Undisturbed>,
+        tell: &impl Fn(&[Case], Verdict),
+    ) -> Result<Option<Round>, Failure> {
+        for (operation, expected) in expected {
+            let attack = round.attack(*operation);
+            let verdict = match (attack, operation) {
+                (None, Operation::Update) => continue,
+                (None, Operation::First | Operation::Destroy) => self.again(*operation, expected).await?,
+                (Some(case), _) => self.attack(case, expected).await?,
+            };
+            let (attacks, left) = round.split_after(*operation);
+            let failed = matches!(verdict, Verdict::Exception(_));
+            if attack.is_some() || failed {
+                tell(&attacks, verdict);
+            }
+            if failed {
+                return Ok(left);
+            }
+        }
+        Ok(None)
+    }
+
     async fn attack(&self, case: Case, expected: &Undisturbed) -> Result<Verdict, Failure> {
         let Case { operation, fault, call } = case;
-        self.prepare(operation).await?;
         self.proxy.clear(Some((call, fault)));
-        let mut child = self.start(operation.run())?;
-        let reached = match fault {
-            Fault::HoldCall | Fault::HoldAnswer => tokio::select! {
+        let mut child = self.start(operation)?;
+        let lost = |error| Failure::new("the process was lost").because(error);
+        let attacked = tokio::time::timeout(ENDS_WITHIN, async {
+            tokio::select! {
                 () = self.proxy.reached() => {
                     // SIGKILL: nothing of the process runs any more when the call goes on.
-                    child.kill().await.map_err(|error| Failure::new("the process cannot be killed").because(error))?;
-                    self.proxy.go_on();
-                    true
+                    child.kill().await.map_err(lost)?;
+                    Ok(true)
                 }
                 ended = child.wait() => {
-                    ended.map_err(|error| Failure::new("the process was lost").because(error))?;
-                    false
+                    ended.map_err(lost)?;
+                    // Lost, or held for a process that did not wait for it.
+                    Ok(self.proxy.calls().iter().any(|made| made.seq == call))
                 }
-            },
-            Fault::LoseCall | Fault::LoseAnswer => {
-                let _ = child.wait().await;
-                self.proxy.calls().len() >= call
             }
+        })
+        .await;
+        self.proxy.go_on();
+        let Ok(reached) = attacked else {
+            return Ok(Verdict::Exception("the attacked process does not end".to_owned()));
         };
+        let reached = reached?;
         self.proxy.idle().await;
         self.proxy.clear(None);
         self.account.end_lease(&self.arena.stack).await?;
-        if let Err(error) = self.finish(operation.run()).await {
-            return Ok(Verdict::Exception(format!(
-                "running again fails: {}",
-                explained(&error)
-            )));
+        Ok(match self.again(operation, expected).await? {
+            Verdict::Healed if !reached => Verdict::NotReached,
+            verdict => verdict,
+        })
+    }
+
+    /// Runs an operation and compares what is there then.
+    async fn again(&self, operation: Operation, expected: &Undisturbed) -> Result<Verdict, Failure> {
+        if let Err(error) = self.finish(operation).await {
+            return Ok(Verdict::Exception(format!("{operation} fails: {}", explained(&error))));
         }
         let found = self.account.inventory(&self.arena.stack).await?;
-        if let Some(difference) = difference(&expected.inventory, &found) {
-            return Ok(Verdict::Exception(difference));
-        }
-        if operation != Operation::Destroy {
-            if let Err(error) = self.finish(Operation::Destroy.run()).await {
-                return Ok(Verdict::Exception(format!("destroy fails: {}", explained(&error))));
-            }
-            let left = self.account.inventory(&self.arena.stack).await?;
-            if !left.is_empty() {
-                return Ok(Verdict::Exception(format!("left after destroy: {}", left.join("; "))));
-            }
-        }
-        Ok(if reached { Verdict::Healed } else { Verdict::NotReached })
+        Ok(
+            difference(&expected.inventory, &found).map_or(Verdict::Healed, |difference| {
+                Verdict::Exception(format!("after {operation}: {difference}"))
+            }),
+        )
     }
 
-    /// Brings about what the operation begins with.
-    async fn prepare(&self, operation: Operation) -> Result<(), Failure> {
-        match operation {
-            Operation::First => Ok(()),
-            Operation::Update | Operation::Destroy => self.finish(Operation::First.run()).await,
-        }
-    }
-
-    fn start(&self, (version, command): (usize, &str)) -> Result<Child, Failure> {
+    fn start(&self, operation: Operation) -> Result<Child, Failure> {
+        let (version, command) = command(operation);
         let failed = |error| Failure::new("this program cannot start itself").because(error);
         let root = self.arena.folder.join(version.to_string());
         let mut child = Command::new(std::env::current_exe().map_err(failed)?);
@@ -375,18 +323,18 @@ impl<'a> Site<'a> {
         child.spawn().map_err(failed)
     }
 
-    async fn finish(&self, run: (usize, &str)) -> Result<(), Failure> {
-        let ended = self
-            .start(run)?
-            .wait_with_output()
+    /// Runs an operation to its end.
+    async fn finish(&self, operation: Operation) -> Result<(), Failure> {
+        let ended = tokio::time::timeout(ENDS_WITHIN, self.start(operation)?.wait_with_output())
             .await
+            .map_err(|_| Failure::new(format!("{operation} does not end")))?
             .map_err(|error| Failure::new("the process was lost").because(error))?;
         self.proxy.idle().await;
         if ended.status.success() {
             Ok(())
         } else {
             let text = String::from_utf8_lossy(&ended.stderr).into_owned();
-            Err(Failure::new(format!("{} ended with {}", run.1, ended.status)).because(text))
+            Err(Failure::new(format!("{operation} ended with {}", ended.status)).because(text))
         }
     }
 }
@@ -428,16 +376,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-
-    #[test]
-    fn a_case_is_written_and_read_alike() {
-        let all = cases(Operation::Update, 20, true);
-        assert_eq!(all.len(), 60);
-        for case in all {
-            assert_eq!(case.to_string().parse::<Case>().unwrap(), case);
-        }
-        assert!("first:kill:1".parse::<Case>().is_err());
-    }
 
     #[test]
     fn every_second_is_missing_or_too_much() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use infra_aws::{AwsCloud, Session, SessionOptions, StateTable};
 use infra_cdk::{Graph, Kind, StackId};
 use infra_engine::{Action, Engine, Header, Packages, Plan, Prepared, Report, Step, Store, StoreError};
+use infra_local::Unkindness;
 
 use super::call::{Call, Purpose, sequential};
 use super::proxy::Proxy;
@@ -59,8 +60,8 @@ pub(crate) struct Measured {
     pub(crate) calls: Vec<Call>,
     /// Resources that were changed.
     pub(crate) changed: usize,
-    /// Round trips that nothing can avoid: see [`least`].
-    pub(crate) critical: u32,
+    /// What nothing can avoid: see [`least`].
+    pub(crate) critical: Duration,
     /// The plan's longest chain of steps.
     pub(crate) chain: Vec<String>,
 }
@@ -124,28 +125,34 @@ impl Subject {
 ///
 /// # Errors
 /// What failed; the stack may be left as it is then.
-pub(crate) async fn run(proxy: &Proxy, region: &str, subject: &Subject) -> Result<BTreeMap<Phase, Measured>, Failure> {
+pub(crate) async fn run(
+    proxy: &Proxy,
+    region: &str,
+    subject: &Subject,
+    waits: &Waits,
+) -> Result<BTreeMap<Phase, Measured>, Failure> {
     let mut measured = BTreeMap::new();
     for phase in Phase::ALL {
-        measured.insert(phase, one(proxy, region, subject, phase).await?);
+        measured.insert(phase, one(proxy, region, subject, phase, waits).await?);
     }
     Ok(measured)
 }
 
 /// Measures one phase; those before it have been.
-async fn one(proxy: &Proxy, region: &str, subject: &Subject, phase: Phase) -> Result<Measured, Failure> {
+async fn one(proxy: &Proxy, region: &str, subject: &Subject, phase: Phase, waits: &Waits) -> Result<Measured, Failure> {
     proxy.idle().await;
     proxy.clear(None);
     let started = Instant::now();
     let (plan, changed) = self::phase(proxy, region, subject, phase).await?;
     let elapsed = started.elapsed();
     proxy.idle().await;
-    let chain = plan.critical_path(round_trips);
+    let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    let chain = plan.critical_path(|step| millis(waits.of(step)).max(round_trips(step)));
     Ok(Measured {
         elapsed,
         calls: proxy.calls(),
         changed,
-        critical: least(phase, &chain),
+        critical: least(phase, &chain, waits),
         chain: chain
             .iter()
             .map(|step| format!("{} {}", step.action, step.id))
@@ -214,15 +221,40 @@ async fn phase(proxy: &Proxy, region: &str, subject: &Subject, phase: Phase) -> 
     }
 }
 
-/// Returns the round trips that follow each other at least: whose account it is, what is recorded, what is there (the
-/// types first on a first deployment, nothing at a destruction), the lock, the chain of steps, and the lock's release.
-fn least(phase: Phase, chain: &[&Step]) -> u32 {
-    let steps: u32 = chain.iter().map(|step| round_trips(step)).sum();
+/// What takes time, besides this machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waits {
+    /// A round trip.
+    pub(crate) latency: Duration,
+    /// Until a role can be assumed, a function is active, and a table is active or gone.
+    pub(crate) unkindness: Unkindness,
+}
+
+impl Waits {
+    /// Returns what a step takes at least.
+    fn of(&self, step: &Step) -> Duration {
+        let unkind = &self.unkindness;
+        let waits = match (step.kind, step.action) {
+            // Its role has one policy, which is written meanwhile.
+            (Kind::Function, Action::Create) => unkind.role.saturating_sub(self.latency) + unkind.pending,
+            (Kind::Function, Action::Update) => unkind.pending,
+            (Kind::Table, Action::Create | Action::Delete) => unkind.creating,
+            _ => Duration::ZERO,
+        };
+        self.latency * round_trips(step) + waits
+    }
+}
+
+/// Returns what a phase takes at least, by what follows each other: whose account it is, what is recorded, what is there
+/// (nothing is asked at a destruction), the lock, the longest chain of steps, and the lock's release.
+fn least(phase: Phase, chain: &[&Step], waits: &Waits) -> Duration {
+    let steps: Duration = chain.iter().map(|step| waits.of(step)).sum();
+    let latency = waits.latency;
     match phase {
-        Phase::StateTable => 4,
-        Phase::NoChange => 3,
-        Phase::First | Phase::OneFunction => 3 + 1 + steps + 1,
-        Phase::Destroy => 2 + 1 + steps + 1,
+        Phase::StateTable => latency * 4 + waits.unkindness.creating,
+        Phase::NoChange => latency * 3,
+        Phase::First | Phase::OneFunction => latency * (3 + 1) + steps + latency,
+        Phase::Destroy => latency * (2 + 1) + steps + latency,
     }
 }
 
@@ -269,7 +301,12 @@ mod tests {
             } else {
                 Duration::ZERO
             });
-            measured.insert(phase, one(&proxy, "us-east-1", &subject, phase).await.unwrap());
+            measured.insert(
+                phase,
+                one(&proxy, "us-east-1", &subject, phase, &Waits::default())
+                    .await
+                    .unwrap(),
+            );
         }
         cloud.stop().await;
         measured

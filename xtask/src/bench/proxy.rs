@@ -16,7 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::call::{Call, Purpose, operation};
@@ -34,6 +34,15 @@ pub(crate) enum Fault {
     HoldAnswer,
 }
 
+/// A fault that waits for its call.
+#[derive(Debug)]
+struct Trap {
+    call: usize,
+    fault: Fault,
+    reached: Notify,
+    go_on: Notify,
+}
+
 /// A running proxy; it ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Proxy {
@@ -47,16 +56,14 @@ struct Shared {
     upstream: String,
     client: Client<HttpConnector, Full<Bytes>>,
     log: Mutex<Log>,
-    reached: Notify,
     idle: Notify,
-    held: Semaphore,
 }
 
 #[derive(Debug)]
 struct Log {
     since: Instant,
     latency: Duration,
-    fault: Option<(usize, Fault)>,
+    trap: Option<Arc<Trap>>,
     in_flight: usize,
     seq: usize,
     calls: Vec<Call>,
@@ -78,14 +85,12 @@ impl Proxy {
             log: Mutex::new(Log {
                 since: Instant::now(),
                 latency: Duration::ZERO,
-                fault: None,
+                trap: None,
                 in_flight: 0,
                 seq: 0,
                 calls: Vec::new(),
             }),
-            reached: Notify::new(),
             idle: Notify::new(),
-            held: Semaphore::new(0),
         });
         let server = tokio::spawn(serve(listener, shared.clone()));
         Ok(Self {
@@ -111,7 +116,14 @@ impl Proxy {
         log.calls.clear();
         log.seq = 0;
         log.since = Instant::now();
-        log.fault = fault;
+        log.trap = fault.map(|(call, fault)| {
+            Arc::new(Trap {
+                call,
+                fault,
+                reached: Notify::new(),
+                go_on: Notify::new(),
+            })
+        });
     }
 
     /// Returns the calls that have ended, in the order of their arrival.
@@ -121,14 +133,20 @@ impl Proxy {
         calls
     }
 
-    /// Waits until a fault holds a call.
+    /// Waits until a fault holds its call.
     pub(crate) async fn reached(&self) {
-        self.shared.reached.notified().await;
+        let trap = self.shared.log().trap.clone();
+        match trap {
+            Some(trap) => trap.reached.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
-    /// Ends a held call.
+    /// Ends the held call, or the one that comes yet.
     pub(crate) fn go_on(&self) {
-        self.shared.held.add_permits(1);
+        if let Some(trap) = &self.shared.log().trap {
+            trap.go_on.notify_one();
+        }
     }
 
     /// Waits until no call is in flight.
@@ -195,30 +213,31 @@ async fn carry(
     operation: String,
     purpose: Purpose,
 ) -> Result<Response<Full<Bytes>>, Lost> {
-    let (seq, start, in_flight, latency, fault) = {
+    let (seq, start, in_flight, latency, trap) = {
         let mut log = shared.log();
         log.seq += 1;
         log.in_flight += 1;
-        let fault = log.fault.filter(|(at, _)| *at == log.seq).map(|(_, fault)| fault);
-        (log.seq, log.since.elapsed(), log.in_flight, log.latency, fault)
+        let trap = log.trap.clone().filter(|trap| trap.call == log.seq);
+        (log.seq, log.since.elapsed(), log.in_flight, log.latency, trap)
     };
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    let answer = match fault {
+    let answer = match trap {
         None => Ok(forward(shared, request).await),
-        Some(Fault::LoseCall) => Err(Lost),
-        Some(Fault::LoseAnswer) => {
-            forward(shared, request).await;
-            Err(Lost)
-        }
-        Some(hold @ (Fault::HoldCall | Fault::HoldAnswer)) => {
-            if hold == Fault::HoldAnswer {
-                forward(shared, request).await;
-            }
-            shared.reached.notify_one();
-            if let Ok(permit) = shared.held.acquire().await {
-                permit.forget();
+        Some(trap) => {
+            match trap.fault {
+                Fault::LoseCall => {}
+                Fault::LoseAnswer => drop(forward(shared, request).await),
+                Fault::HoldCall => {
+                    trap.reached.notify_one();
+                    trap.go_on.notified().await;
+                }
+                Fault::HoldAnswer => {
+                    forward(shared, request).await;
+                    trap.reached.notify_one();
+                    trap.go_on.notified().await;
+                }
             }
             Err(Lost)
         }

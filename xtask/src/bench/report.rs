@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::call::Purpose;
+use super::call::{Call, Purpose};
 use super::measure::{Measured, Phase};
 
 /// All runs of one stack.
@@ -18,6 +18,8 @@ pub(crate) struct Figures {
     pub(crate) latency: Duration,
     /// One entry per run.
     pub(crate) runs: Vec<BTreeMap<Phase, Measured>>,
+    /// Whether each call is shown, with its times.
+    pub(crate) timeline: bool,
 }
 
 /// One phase over all runs: times are medians, calls those of the run with most of them.
@@ -29,6 +31,8 @@ struct Line<'a> {
     /// The fewest of all runs: what comes on top is a busy machine.
     sequential: usize,
     busiest: &'a Measured,
+    /// The run whose time is the median.
+    median: &'a Measured,
 }
 
 impl Line<'_> {
@@ -38,18 +42,27 @@ impl Line<'_> {
     }
 }
 
+/// Returns calls as they began.
+fn by_start(calls: &[Call]) -> impl Iterator<Item = &Call> {
+    let mut calls: Vec<&Call> = calls.iter().collect();
+    calls.sort_by_key(|call| call.start);
+    calls.into_iter()
+}
+
 impl Figures {
     fn lines(&self) -> Vec<Line<'_>> {
         let phases = self.runs.first().into_iter().flat_map(BTreeMap::keys);
         let lines = phases.filter_map(|phase| {
             let runs: Vec<&Measured> = self.runs.iter().filter_map(|run| run.get(phase)).collect();
             let busiest = *runs.iter().max_by_key(|run| run.calls.len())?;
-            let mut times: Vec<Duration> = runs.iter().map(|run| run.elapsed).collect();
-            times.sort_unstable();
+            let mut by_time = runs.clone();
+            by_time.sort_by_key(|run| run.elapsed);
+            let median = *by_time.get(by_time.len() / 2)?;
             Some(Line {
                 phase: *phase,
-                elapsed: *times.get(times.len() / 2)?,
-                critical: self.latency * busiest.critical,
+                elapsed: median.elapsed,
+                median,
+                critical: busiest.critical,
                 sequential: runs.iter().map(|run| run.sequential()).min()?,
                 busiest,
             })
@@ -83,6 +96,7 @@ impl Figures {
                 critical,
                 sequential,
                 busiest,
+                median: _,
             } = line;
             let ratio = line.ratio().map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let _ = writeln!(
@@ -99,7 +113,10 @@ impl Figures {
                 ratio,
             );
         }
-        for Line { phase, busiest, .. } in lines {
+        for Line {
+            phase, busiest, median, ..
+        } in lines
+        {
             let _ = write!(text, "\n{}:", phase.name());
             for ((purpose, operation), count) in busiest.operations() {
                 let of = if purpose == Purpose::State { " (state)" } else { "" };
@@ -107,6 +124,20 @@ impl Figures {
             }
             if !busiest.chain.is_empty() {
                 let _ = write!(text, "\n  longest chain: {}", busiest.chain.join(", "));
+            }
+            for call in by_start(&median.calls).filter(|_| self.timeline) {
+                let _ = write!(
+                    text,
+                    "\n  {:>6} – {:>6} ms  {}",
+                    call.start.as_millis(),
+                    call.end.as_millis(),
+                    call.operation,
+                );
+                let _ = match call.status {
+                    Some(200..300) => Ok(()),
+                    Some(status) => write!(text, " {status}"),
+                    None => write!(text, " no answer"),
+                };
             }
             text.push('\n');
         }
@@ -127,7 +158,7 @@ impl Figures {
                         json!({"operation": operation, "purpose": purpose, "calls": count})
                     })
                     .collect();
-                let figures = json!({
+                let mut figures = json!({
                     "elapsedMs": line.elapsed.as_millis() as u64,
                     "calls": line.busiest.calls.len(),
                     "reads": line.busiest.count(Purpose::Read),
@@ -140,6 +171,19 @@ impl Figures {
                     "longestChain": line.busiest.chain,
                     "operations": operations,
                 });
+                if self.timeline {
+                    figures["timeline"] = by_start(&line.median.calls)
+                        .map(|call| {
+                            json!({
+                                "operation": call.operation,
+                                "purpose": call.purpose,
+                                "startMs": call.start.as_millis() as u64,
+                                "endMs": call.end.as_millis() as u64,
+                                "status": call.status,
+                            })
+                        })
+                        .collect();
+                }
                 (line.phase.name().to_owned(), figures)
             })
             .collect();

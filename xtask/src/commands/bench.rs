@@ -1,13 +1,17 @@
 //! `cargo xtask bench`: what things cost, in calls, in time and in CPU.
 
+mod chat;
 mod functions;
 
-use futures_util::stream::StreamExt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use infra_cdk::{Graph, Mistakes};
 use infra_local::{LocalCloud, Options};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
-use crate::bench::chaos::{self, Arena, Operation, Verdict};
+use crate::bench::case::{self, Case, Round};
+use crate::bench::chaos::{Arena, Undisturbed, Verdict};
 use crate::bench::measure::{self, Subject};
 use crate::bench::proxy::Proxy;
 use crate::bench::report::Figures;
@@ -28,6 +32,7 @@ const PACKAGE_SIZE: usize = 1_500_000;
 pub(crate) async fn run(app: &App, options: &Bench) -> Result<Exit, Failure> {
     match &options.command {
         BenchCommand::Deploy(options) => Box::pin(app.interrupt.or(deploy(app, options))).await,
+        BenchCommand::Chat(options) => Box::pin(app.interrupt.or(chat::run(app, options))).await,
         BenchCommand::Functions => functions::run(app).await,
         BenchCommand::Kill(options) => Box::pin(app.interrupt.or(kill(app, options))).await,
     }
@@ -51,6 +56,7 @@ async fn deploy(app: &App, options: &BenchDeploy) -> Result<Exit, Failure> {
             stack: subject.graph.stack().app.clone(),
             latency: options.latency,
             runs,
+            timeline: options.timeline,
         };
         if !app.wants_json() {
             ui::data(measured.human())?;
@@ -64,6 +70,7 @@ async fn deploy(app: &App, options: &BenchDeploy) -> Result<Exit, Failure> {
 }
 
 async fn kill(app: &App, options: &BenchKill) -> Result<Exit, Failure> {
+    let began = Instant::now();
     let stage = load_stage(&app.workspace.root, DEFAULT_STAGE, None)?;
     let graph = declared(infra::chat(&stage))?;
     let folder = app.workspace.scratch.join("kill");
@@ -73,57 +80,98 @@ async fn kill(app: &App, options: &BenchKill) -> Result<Exit, Failure> {
         Some(_) => 1,
         None => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
     };
-    let mut cases = Vec::new();
-    for operation in Operation::ALL {
-        let undisturbed = arena.undisturbed(operation).await?;
-        let chosen = if options.only.is_empty() {
-            chaos::cases(operation, undisturbed.calls, options.all)
-        } else {
-            let only = options.only.iter().copied();
-            only.filter(|case| case.is_of(operation)).collect()
-        };
-        ui::say(format!(
-            "{operation:?}: {} calls, {} attacks",
-            undisturbed.calls,
-            chosen.len()
-        ));
-        cases.extend(chosen.into_iter().map(|case| (case, undisturbed.clone())));
+    let undisturbed = arena.undisturbed().await?;
+    let mut cases = options.only.clone();
+    if cases.is_empty() {
+        let of = |(operation, left): (&_, &Undisturbed)| case::cases(*operation, left.calls, options.all);
+        cases = undisturbed.iter().flat_map(of).collect();
     }
-    let (mut healed, mut not_reached, mut exceptions) = (0, 0, Vec::new());
-    let mut verdicts = std::pin::pin!(chaos::run(&arena, cases, jobs));
-    while let Some((case, verdict)) = verdicts.next().await {
-        match verdict? {
-            Verdict::Healed => healed += 1,
-            Verdict::NotReached => not_reached += 1,
-            Verdict::Exception(what) => {
-                ui::say(format!("{case}: {what}"));
-                exceptions.push(json!({"case": case.to_string(), "what": what}));
-            }
-        }
+    for (operation, undisturbed) in &undisturbed {
+        let attacks = cases.iter().filter(|case| case.operation == *operation).count();
+        ui::say(format!("{operation}: {} calls, {attacks} attacks", undisturbed.calls));
     }
+    let tally = Mutex::new(Tally::new(cases.len()));
+    let tell = |attacks: &[Case], verdict| {
+        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.count(attacks, verdict);
+    };
+    arena.attack(Round::of(cases), &undisturbed, jobs, tell).await?;
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mutating = arena.lose_record().await?;
     for operation in &mutating {
         ui::say(format!(
             "a lost record: {operation} changes what should only be adopted"
         ));
     }
-    let is_well = exceptions.is_empty() && mutating.is_empty();
+    let is_well = tally.exceptions.is_empty() && mutating.is_empty();
     if app.wants_json() {
         ui::json(&json!({
-            "healed": healed,
-            "notReached": not_reached,
-            "exceptions": exceptions,
+            "healed": tally.healed,
+            "notReached": tally.not_reached,
+            "exceptions": tally.exceptions,
             "mutatingAfterLostRecord": mutating,
+            "seconds": began.elapsed().as_secs(),
         }))?;
     } else {
         ui::data(format!(
-            "{healed} attacks healed, {} exceptions ({not_reached} ended before their call); \
-             {} mutating calls after a lost record",
-            exceptions.len(),
-            mutating.len()
+            "{} attacks healed, {} exceptions ({} ended before their call); {} mutating calls after a lost record; {}",
+            tally.healed,
+            tally.exceptions.len(),
+            tally.not_reached,
+            mutating.len(),
+            ui::duration(began.elapsed())
         ))?;
     }
     Ok(if is_well { Exit::Ok } else { Exit::Failed })
+}
+
+/// How often the kill loop says how far it is.
+const TALLY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Verdicts so far; says how far it is now and then.
+struct Tally {
+    attacks: usize,
+    healed: usize,
+    not_reached: usize,
+    exceptions: Vec<Json>,
+    began: Instant,
+    said: Instant,
+}
+
+impl Tally {
+    fn new(attacks: usize) -> Self {
+        Self {
+            attacks,
+            healed: 0,
+            not_reached: 0,
+            exceptions: Vec::new(),
+            began: Instant::now(),
+            said: Instant::now(),
+        }
+    }
+
+    /// Counts the last of these attacks, which were made on one stack one after the other.
+    fn count(&mut self, attacks: &[Case], verdict: Verdict) {
+        match verdict {
+            Verdict::Healed => self.healed += 1,
+            Verdict::NotReached => self.not_reached += 1,
+            Verdict::Exception(what) => {
+                let attacks: Vec<_> = attacks.iter().map(Case::to_string).collect();
+                ui::say(format!("{what}\n  repeat it with --only {}", attacks.join(" --only ")));
+                self.exceptions.push(json!({"attacks": attacks, "what": what}));
+            }
+        }
+        if self.said.elapsed() >= TALLY_INTERVAL {
+            self.said = Instant::now();
+            ui::say(format!(
+                "{} of {} attacks, {} exceptions, {}",
+                self.healed + self.not_reached + self.exceptions.len(),
+                self.attacks,
+                self.exceptions.len(),
+                ui::duration(self.began.elapsed())
+            ));
+        }
+    }
 }
 
 fn declared(graph: Result<Graph, Mistakes>) -> Result<Graph, Failure> {
@@ -155,7 +203,11 @@ async fn once(
         .await
         .map_err(|error| Failure::new("the proxy did not start").because(error))?;
     proxy.set_latency(options.latency);
-    let measured = Box::pin(measure::run(&proxy, region, subject)).await;
+    let waits = measure::Waits {
+        latency: options.latency,
+        unkindness: options.unkind.settings.clone(),
+    };
+    let measured = Box::pin(measure::run(&proxy, region, subject, &waits)).await;
     if let Some(cloud) = cloud {
         cloud.stop().await;
     }

@@ -138,10 +138,7 @@ pub(crate) async fn read(target: &Target, options: Option<&Deploy>) -> Result<(S
             engine = engine.without_waiting();
         }
         if !options.dry_run {
-            // Where there is no state table yet, it begins to be made, and nobody waits: whoever writes the record waits
-            // for it then, and says what is wrong.
-            let store = engine.store().clone();
-            tokio::spawn(async move { store.prepare().await });
+            engine.store().make_early();
         }
     }
     let observed = engine

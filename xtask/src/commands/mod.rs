@@ -10,13 +10,13 @@ mod diff;
 mod hooks;
 mod local;
 mod logs;
-mod outputs;
+pub(crate) mod outputs;
 mod rollback;
 mod sim;
 mod state;
 mod synth;
 mod test;
-mod token;
+pub(crate) mod token;
 
 use crate::cli::{Cli, Command, Format, Global};
 use crate::failure::{Exit, Failure};

@@ -34,7 +34,7 @@ fn one(app: &App, seed: u64) -> Result<Exit, Failure> {
     if app.wants_json() {
         ui::json(&serde_json::json!({ "seed": seed, "trace": trace, "broken": broken }))?;
     } else {
-        ui::data(&trace.join("\n"))?;
+        ui::data(trace.join("\n"))?;
     }
     Ok(match broken {
         Some(broken) => {

@@ -92,11 +92,39 @@ pub(crate) async fn of_stage(
     outputs: &Outputs,
     claims: &TokenClaims,
 ) -> Result<String, Failure> {
-    let (parameter, text) = key_of(target, session, outputs).await?;
-    let stack = target.graph.stack();
-    let issuer = format!("{}-{}", stack.app, stack.stage);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    sign(text.expose(), &issuer, claims, now.as_secs()).map_err(|error| no_key(parameter, error))
+    Minter::of_stage(target, session, outputs).await?.mint(claims)
+}
+
+/// Mints tokens of one stage.
+pub(crate) struct Minter {
+    key: SecretText,
+    parameter: String,
+    issuer: String,
+}
+
+impl Minter {
+    /// Reads the key of a stage.
+    ///
+    /// # Errors
+    /// When the stage has no key, or it cannot be read.
+    pub(crate) async fn of_stage(target: &Target, session: &Session, outputs: &Outputs) -> Result<Self, Failure> {
+        let (parameter, key) = key_of(target, session, outputs).await?;
+        let stack = target.graph.stack();
+        Ok(Self {
+            key,
+            parameter: parameter.to_owned(),
+            issuer: format!("{}-{}", stack.app, stack.stage),
+        })
+    }
+
+    /// Mints a token.
+    ///
+    /// # Errors
+    /// When the key is damaged.
+    pub(crate) fn mint(&self, claims: &TokenClaims) -> Result<String, Failure> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        sign(self.key.expose(), &self.issuer, claims, now.as_secs()).map_err(|error| no_key(&self.parameter, error))
+    }
 }
 
 /// Returns the parameter's name and its value.

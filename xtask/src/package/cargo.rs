@@ -8,7 +8,7 @@ use std::process::Stdio;
 use infra_cdk::{Architecture, Stage};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::mpsc;
 
 use super::elf;
@@ -326,6 +326,23 @@ impl ChildGroup {
         })
     }
 
+    /// Returns its standard output, once, if it is a pipe.
+    pub(crate) fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Asks the whole group to end.
+    pub(crate) fn terminate(&self) {
+        if let Some(id) = self.child.id().filter(|_| !self.ended) {
+            // The standard library signals single processes only, and `unsafe` is forbidden here.
+            let _ = std::process::Command::new("kill")
+                .args(["-TERM", "--", &format!("-{id}")])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+
     /// Waits until it ends.
     ///
     /// # Errors
@@ -343,14 +360,7 @@ impl ChildGroup {
 
 impl Drop for ChildGroup {
     fn drop(&mut self) {
-        if let Some(id) = self.child.id().filter(|_| !self.ended) {
-            // The standard library signals single processes only, and `unsafe` is forbidden here.
-            let _ = std::process::Command::new("kill")
-                .args(["-TERM", "--", &format!("-{id}")])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-        }
+        self.terminate();
     }
 }
 

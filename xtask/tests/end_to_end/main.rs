@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod chat;
+mod crowd;
 mod deploy;
 mod fan_out;
 mod gate;

@@ -39,6 +39,7 @@ impl SlowCargo {
 }
 
 /// Starts a deployment and returns its events until `is_last` says so.
+#[expect(clippy::zombie_processes, reason = "the caller waits for it")]
 fn deploy_until(
     cloud: &LocalCloud,
     cargo: &SlowCargo,

@@ -204,7 +204,8 @@ impl LocalCloud {
         (status, serde_json::from_str(&body).unwrap_or(Json::Null))
     }
 
-    /// Changes environment variables of a function that is deployed, as somebody could by hand.
+    /// Changes environment variables of a function that is deployed, as somebody could by hand: callers meet a new version
+    /// only when the alias is moved to it.
     pub(crate) async fn set_variables(&self, function: &str, changes: &[(&str, &str)]) {
         let path = format!("/2015-03-31/functions/{function}/configuration");
         let (_, configuration) = self.rest("lambda", "GET", &path).await;
@@ -212,19 +213,29 @@ impl LocalCloud {
         for (name, value) in changes {
             variables[*name] = json!(value);
         }
-        let authorization = authorization("lambda");
-        let body = json!({"Environment": {"Variables": variables}}).to_string();
-        let headers = [
-            ("authorization", authorization.as_str()),
-            ("content-type", "application/json"),
-        ];
-        let (status, answer) = http(&self.endpoint, "PUT", &path, &headers, &body).await;
-        assert_eq!(status, 200, "{answer}");
+        let input = json!({"Environment": {"Variables": variables}});
+        self.lambda("PUT", &path, &input).await;
         eventually("the function is updated", || async {
             let (_, configuration) = self.rest("lambda", "GET", &path).await;
             (configuration["LastUpdateStatus"] == "Successful").then_some(())
         })
         .await;
+        let path = format!("/2015-03-31/functions/{function}");
+        let version = self.lambda("POST", &format!("{path}/versions"), &json!({})).await["Version"].clone();
+        let input = json!({"FunctionVersion": version});
+        self.lambda("PUT", &format!("{path}/aliases/live"), &input).await;
+    }
+
+    /// Calls Lambda with an input.
+    async fn lambda(&self, method: &str, path: &str, input: &Json) -> Json {
+        let authorization = authorization("lambda");
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", "application/json"),
+        ];
+        let (status, answer) = http(&self.endpoint, method, path, &headers, &input.to_string()).await;
+        assert!((200..300).contains(&status), "{method} {path}: {answer}");
+        serde_json::from_str(&answer).unwrap()
     }
 
     /// Returns everything that a stack could have left: resources by type, empty lists left out.

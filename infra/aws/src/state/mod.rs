@@ -9,6 +9,7 @@
 mod item;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -39,11 +40,13 @@ const ATTEMPTS_TO_MAKE: u32 = 60;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Keeps records in DynamoDB.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StateTable {
     session: Session,
     /// Whether this process has made the table.
-    made: AtomicBool,
+    made: Arc<AtomicBool>,
+    /// Whether the table shall be made as soon as it is found missing.
+    makes_early: Arc<AtomicBool>,
 }
 
 /// What a conditional write met.
@@ -59,8 +62,15 @@ impl StateTable {
     pub fn new(session: Session) -> Self {
         Self {
             session,
-            made: AtomicBool::new(false),
+            made: Arc::default(),
+            makes_early: Arc::default(),
         }
+    }
+
+    /// Begins to make the table once a record is looked for and there is no table, and keeps nobody waiting: whoever
+    /// writes the record first waits for it, and says what is wrong.
+    pub fn make_early(&self) {
+        self.makes_early.store(true, Ordering::Relaxed);
     }
 
     /// Makes the table where there is none, so that no deployment waits for it later. Safe beside others that do the same.
@@ -309,6 +319,10 @@ impl StateTable {
 impl Store for StateTable {
     async fn load(&self, stack: &StackId) -> Result<Option<Record>, StoreError> {
         let Some(items) = self.query(stack).await? else {
+            if self.makes_early.swap(false, Ordering::Relaxed) {
+                let table = self.clone();
+                tokio::spawn(async move { table.make_patiently().await });
+            }
             return Ok(None);
         };
         read(stack, &items)

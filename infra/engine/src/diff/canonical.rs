@@ -117,7 +117,7 @@ fn statement(written: &Json) -> Json {
         let entry = match key.as_str() {
             // An empty name is none.
             "Sid" if entry == "" => return None,
-            "Action" | "NotAction" => texts(entry, |text| text.to_ascii_lowercase()),
+            "Action" | "NotAction" => texts(entry, str::to_ascii_lowercase),
             "Resource" | "NotResource" => texts(entry, str::to_owned),
             "Principal" | "NotPrincipal" => principal(entry),
             "Condition" => condition(entry),

@@ -118,7 +118,7 @@ fn is_signed(headers: &HeaderMap, query: &str) -> bool {
     authorization.is_some_and(|value| value.starts_with("AWS4-")) || query.contains("X-Amz-Signature=")
 }
 
-fn gone() -> ApiError {
+pub(super) fn gone() -> ApiError {
     ApiError::new(410, "GoneException", "the connection is gone, or not open yet")
 }
 

@@ -34,6 +34,7 @@ use self::backend::Backend;
 use self::connection::{Connection, Ending};
 use crate::apigatewayv2;
 use crate::cloud::SharedCloud;
+use crate::unkind::Trouble;
 use crate::wire::{ApiError, Response};
 
 /// Where in an API a data-plane request goes: found by the front from path or host.
@@ -144,6 +145,46 @@ impl Gateway {
 /// Answers a data-plane request: a WebSocket upgrade or an `@connections` call.
 pub(crate) async fn handle(cloud: &SharedCloud, address: Address, request: axum::extract::Request) -> Response {
     serve(cloud, address, request).await
+}
+
+/// Returns whether a request posts a frame to a connection.
+pub(crate) fn is_post(address: &Address, request: &axum::extract::Request) -> bool {
+    request.method() == http::Method::POST && address.rest.starts_with("/@connections/")
+}
+
+/// Answers a post in the way that was chosen for it.
+pub(crate) async fn handle_badly(
+    cloud: &SharedCloud,
+    address: Address,
+    request: axum::extract::Request,
+    trouble: Trouble,
+) -> Response {
+    match trouble {
+        Trouble::Gone => {
+            let id = address.rest.trim_start_matches("/@connections/");
+            if let Some(connection) = cloud.gateway.find(&crate::query::percent_decode(id)) {
+                connection.close(Ending::going_away());
+                cloud.gateway.forget(&connection.peer.id);
+            }
+            management::gone().rest_json()
+        }
+        Trouble::Busy => ApiError::new(429, "LimitExceededException", "Too many posts").rest_json(),
+        Trouble::Failed { happened } => {
+            if happened {
+                handle(cloud, address, request).await;
+            }
+            ApiError::new(500, "InternalServerErrorException", "Internal server error").rest_json()
+        }
+        Trouble::Slow { after, happened: true } => {
+            let answer = handle(cloud, address, request).await;
+            tokio::time::sleep(after).await;
+            answer
+        }
+        Trouble::Slow { after, happened: false } => {
+            tokio::time::sleep(after).await;
+            handle(cloud, address, request).await
+        }
+    }
 }
 
 async fn serve<B: Backend>(backend: &Arc<B>, address: Address, request: axum::extract::Request) -> Response {

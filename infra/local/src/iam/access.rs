@@ -44,12 +44,17 @@ impl Access {
                 (groups.map(|group| (action.clone(), arn(group, stream))).collect(), 400)
             }
             "lambda" if operation == "POST functions/invocations" => {
-                let name = request.uri.path().split('/').nth(3).unwrap_or_default();
-                let arn = if name.starts_with("arn") {
-                    crate::query::percent_decode(name)
+                let name = crate::query::percent_decode(request.uri.path().split('/').nth(3).unwrap_or_default());
+                let mut arn = if name.starts_with("arn") {
+                    name
                 } else {
                     account.arn("lambda", &format!("function:{name}"))
                 };
+                // Whoever names a version or an alias needs the action on exactly that.
+                let query = request.uri.query().unwrap_or_default().split('&');
+                if let Some(qualifier) = query.filter_map(|pair| pair.strip_prefix("Qualifier=")).next() {
+                    arn = format!("{arn}:{}", crate::query::percent_decode(qualifier));
+                }
                 (vec![("lambda:InvokeFunction".to_owned(), arn)], 403)
             }
             _ => (Vec::new(), 403),
@@ -211,11 +216,22 @@ mod tests {
                 .collect();
             assert_eq!(found, expected);
         }
-        let invoked = needs("lambda", "", "/2015-03-31/functions/f/invocations", json!({}));
-        let expected = (
-            "lambda:InvokeFunction".to_owned(),
-            "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
-        );
-        assert_eq!(invoked, [expected]);
+        for (named, meant) in [
+            ("f/invocations", "f"),
+            ("f:live/invocations", "f:live"),
+            ("f%3Alive/invocations", "f:live"),
+            ("f/invocations?Qualifier=live", "f:live"),
+            (
+                "arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Af/invocations?Qualifier=live",
+                "f:live",
+            ),
+        ] {
+            let invoked = needs("lambda", "", &format!("/2015-03-31/functions/{named}"), json!({}));
+            let expected = (
+                "lambda:InvokeFunction".to_owned(),
+                format!("arn:aws:lambda:us-east-1:000000000000:function:{meant}"),
+            );
+            assert_eq!(invoked, [expected], "{named}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which calls are lost or fail: decided by the seed, the operation, and how many such calls came before. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -29,10 +30,28 @@ impl Fate {
     }
 }
 
+/// What becomes of one post to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The client is just leaving: 410.
+    Gone,
+    /// Too many posts: 429.
+    Busy,
+    /// A server error is answered; `happened` tells whether the client gets the frame all the same.
+    Failed { happened: bool },
+    /// The answer comes late; `happened` tells whether the frame goes before or after that time.
+    Slow { after: Duration, happened: bool },
+}
+
+/// The longest that a slow post takes: longer than callers wait for one.
+const SLOW_MS_MAX: u64 = 5_000;
+
 /// Counts calls, so that repetitions of a call are decided anew.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     calls: BTreeMap<(&'static str, String), u64>,
+    posts: u64,
+    table_calls: u64,
 }
 
 impl Faults {
@@ -47,6 +66,37 @@ impl Faults {
             Fate::Lost { happened }
         } else if draw(2) < unkindness.error {
             Fate::Failed { happened }
+        } else {
+            Fate::Answered
+        }
+    }
+
+    /// Decides about a post; `None`: nothing is wrong with it.
+    pub(super) fn post(&mut self, unkindness: &Unkindness) -> Option<Trouble> {
+        self.posts += 1;
+        let digest = Sha256::digest(format!("{} post {}", unkindness.seed, self.posts));
+        let draw = f64::from(u16::from_be_bytes([digest[0], digest[1]])) / 65_536.0;
+        let happened = digest[4] % 2 == 0;
+        (draw < unkindness.posts).then(|| match digest[2] % 8 {
+            0 => Trouble::Gone,
+            1..=3 => Trouble::Busy,
+            4..=5 => Trouble::Failed { happened },
+            _ => Trouble::Slow {
+                after: Duration::from_millis(SLOW_MS_MAX * u64::from(digest[3]) / 255),
+                happened,
+            },
+        })
+    }
+
+    /// Decides about a function's call of DynamoDB.
+    pub(super) fn table_call(&mut self, unkindness: &Unkindness) -> Fate {
+        self.table_calls += 1;
+        let digest = Sha256::digest(format!("{} table {}", unkindness.seed, self.table_calls));
+        let draw = f64::from(u16::from_be_bytes([digest[0], digest[1]])) / 65_536.0;
+        if draw < unkindness.tables {
+            Fate::Failed {
+                happened: digest[4] % 2 == 0,
+            }
         } else {
             Fate::Answered
         }
@@ -94,6 +144,25 @@ mod tests {
             assert!((300..420).contains(&count(Fate::Failed { happened })));
         }
         assert!(fates.iter().all(|fate| *fate != Fate::Answered || fate.happens()));
+    }
+
+    #[test]
+    fn posts_and_tables_have_shares_of_their_own() {
+        let unkindness = Unkindness {
+            posts: 0.4,
+            tables: 0.2,
+            ..Unkindness::default()
+        };
+        let mut faults = Faults::default();
+        let troubles: Vec<_> = (0..4_000).filter_map(|_| faults.post(&unkindness)).collect();
+        assert!((1_400..1_800).contains(&troubles.len()), "{}", troubles.len());
+        let gone = troubles.iter().filter(|trouble| **trouble == Trouble::Gone).count();
+        assert!((140..260).contains(&gone), "{gone}");
+        let failed = (0..4_000)
+            .filter(|_| faults.table_call(&unkindness) != Fate::Answered)
+            .count();
+        assert!((700..900).contains(&failed), "{failed}");
+        assert_eq!(faults.post(&Unkindness::default()), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Makes the local cloud as hard as AWS can be, where [`Unkindness`] asks for it: slow to settle, throttled, unreliable.
 //!
 //! [`Unkind::admit`] stands before every call to a control plane; services ask here how long their resources take. What
-//! deployed functions call is left alone: it is the deployment that is put to the test. Nothing here knows a service's
+//! deployed functions call is left alone, except where their posts and tables are named. Nothing here knows a service's
 //! state; a kind cloud, the default, changes nothing.
 //!
 //! Read next: [`settings`] for what can be asked, [`faults`] and [`rates`] for calls, [`tables`] for DynamoDB.
@@ -27,6 +27,7 @@ use self::tables::Tables;
 use crate::wire::{ApiError, Response};
 
 pub(crate) use self::call::Call;
+pub(crate) use self::faults::Trouble;
 pub use self::settings::{REALISTIC, Unkindness, UnkindnessError};
 
 /// How long API Gateway takes for a change, during which another one of the same API is a conflict.
@@ -125,6 +126,26 @@ impl Unkind {
             fate,
             _change: change,
         })
+    }
+
+    /// Decides about a function's post to a connection.
+    pub(crate) fn post(&self) -> Option<Trouble> {
+        let state = &mut *self.state();
+        state.faults.post(&state.settings)
+    }
+
+    /// Decides about a function's call of a service.
+    pub(crate) fn call_of_function(&self, service: &'static str) -> Passage<'_> {
+        let state = &mut *self.state();
+        let fate = match service {
+            "dynamodb" => state.faults.table_call(&state.settings),
+            _ => Fate::Answered,
+        };
+        Passage {
+            service,
+            fate,
+            _change: None,
+        }
     }
 
     /// Begins a change of an API, where such changes take time.

@@ -25,6 +25,11 @@ pub struct Unkindness {
     pub lost: f64,
     /// `error`: share of calls that are answered with a server error. Half of them have happened.
     pub error: f64,
+    /// `posts`: share of the functions' posts to connections that find the client gone, or are refused as too many, fail,
+    /// or take seconds.
+    pub posts: f64,
+    /// `tables`: share of the functions' calls of DynamoDB that fail, half of them after they happened.
+    pub tables: f64,
     /// `seed`: decides which calls are lost or fail.
     pub seed: u64,
 }
@@ -33,7 +38,7 @@ pub struct Unkindness {
 pub const REALISTIC: &str = "role=8s,pending=2s,creating=6s,throttle,conflict";
 
 /// All keys with an example of each.
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 11] = [
     ("role", "role=8s"),
     ("pending", "pending=2s"),
     ("creating", "creating=6s"),
@@ -42,6 +47,8 @@ const KEYS: [(&str, &str); 9] = [
     ("latency", "latency=60ms"),
     ("lost", "lost=0.02"),
     ("error", "error=0.02"),
+    ("posts", "posts=0.05"),
+    ("tables", "tables=0.02"),
     ("seed", "seed=1"),
 ];
 
@@ -105,6 +112,8 @@ impl Unkindness {
             "latency" => self.latency = duration(value).ok_or("`latency=60ms` or `latency=1s`")?,
             "lost" => self.lost = share(value).ok_or("`lost=0.02`, a share of calls below 1")?,
             "error" => self.error = share(value).ok_or("`error=0.02`, a share of calls below 1")?,
+            "posts" => self.posts = share(value).ok_or("`posts=0.05`, a share of posts below 1")?,
+            "tables" => self.tables = share(value).ok_or("`tables=0.02`, a share of calls below 1")?,
             "seed" => self.seed = value.and_then(|text| text.parse().ok()).ok_or("`seed=1`")?,
             "throttle" => self.throttle = flag(value).ok_or("`throttle`, without a value")?,
             "conflict" => self.conflict = flag(value).ok_or("`conflict`, without a value")?,
@@ -128,6 +137,8 @@ impl fmt::Display for Unkindness {
             time("latency", self.latency),
             share("lost", self.lost),
             share("error", self.error),
+            share("posts", self.posts),
+            share("tables", self.tables),
             (self.seed > 0).then(|| format!("seed={}", self.seed)),
         ];
         f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(","))
@@ -167,7 +178,7 @@ mod tests {
 
     #[test]
     fn settings_are_read_and_written() {
-        let text = "role=8s, pending=300ms,creating=6s,throttle,conflict,latency=60ms,lost=0.02,error=0.5,seed=7";
+        let text = "role=8s, pending=300ms,creating=6s,throttle,conflict,latency=60ms,lost=0.02,error=0.5,posts=0.1,tables=0.2,seed=7";
         let unkindness: Unkindness = text.parse().unwrap();
         let expected = Unkindness {
             role: Duration::from_secs(8),
@@ -178,6 +189,8 @@ mod tests {
             latency: Duration::from_millis(60),
             lost: 0.02,
             error: 0.5,
+            posts: 0.1,
+            tables: 0.2,
             seed: 7,
         };
         assert_eq!(unkindness, expected);
@@ -194,7 +207,7 @@ mod tests {
         for (text, message) in [
             (
                 "roles=8s",
-                "`roles` is not known; known are role=8s, pending=2s, creating=6s, throttle, conflict, latency=60ms, lost=0.02, error=0.02, seed=1",
+                "`roles` is not known; known are role=8s, pending=2s, creating=6s, throttle, conflict, latency=60ms, lost=0.02, error=0.02, posts=0.05, tables=0.02, seed=1",
             ),
             ("role=8", "`role` is written `role=8s` or `role=500ms`, not `role=8`"),
             (
