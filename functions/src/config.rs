@@ -55,6 +55,12 @@ pub enum ConfigError {
         /// What is wrong with it. Does not repeat the value.
         reason: String,
     },
+    /// The machine trusts nobody.
+    #[error("no root certificates: {reason}")]
+    RootCertificates {
+        /// What was found instead.
+        reason: String,
+    },
 }
 
 impl Environment {

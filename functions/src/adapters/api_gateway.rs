@@ -19,6 +19,7 @@ pub(crate) use self::post::EndpointError;
 use self::post::{PostError, Poster};
 use super::Aws;
 use super::aws::ATTEMPT_TIMEOUT;
+use super::http::Http;
 
 /// For broken connections and server errors. A frame that arrives twice has the same message id.
 const ATTEMPTS_MAX: u32 = 2;
@@ -40,18 +41,18 @@ pub struct ApiGateway {
 }
 
 impl ApiGateway {
-    pub(super) fn new(aws: &Aws<'_>, management_endpoint: &str) -> Result<Self, EndpointError> {
+    pub(super) fn new(aws: &Aws<'_>, http: Http, management_endpoint: &str) -> Result<Self, EndpointError> {
         let config = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(aws.region.clone()))
             .credentials_provider(aws.credentials.clone())
-            .http_client(aws.http_client())
+            .http_client(http.for_sdk())
             .timeout_config(Aws::timeouts())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
             .endpoint_url(management_endpoint)
             .build();
         let poster = Poster::new(
-            aws.connector.clone(),
+            http,
             aws.credentials.clone(),
             aws.region.clone(),
             management_endpoint,
@@ -93,7 +94,7 @@ fn may_pass(error: &PostError) -> bool {
     match error {
         PostError::Status { status, .. } => *status >= 500,
         PostError::Connection(_) | PostError::Timeout { .. } => true,
-        PostError::Id(_) | PostError::Request(_) => false,
+        PostError::Id(_) => false,
     }
 }
 

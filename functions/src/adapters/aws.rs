@@ -1,19 +1,17 @@
 //! How AWS is reached: what all clients of one process share.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::timeout::TimeoutConfig;
 use functions_domain::{Broadcast, FanOut, Presence};
-use http_body_util::{BodyExt, Limited};
+use http::Request;
+use http_body_util::{BodyExt, Full, Limited};
 use tokio::time::timeout;
 
+use super::http::Http;
 use super::{ApiGateway, DynamoDb, LambdaLegs, Messages, ParameterStoreTokens};
 use crate::config::{
     BROADCAST_FUNCTION, CONNECTIONS_TABLE, ConfigError, Environment, MANAGEMENT_ENDPOINT, MESSAGES_TABLE, RATES_TABLE,
@@ -22,8 +20,6 @@ use crate::config::{
 use crate::frames;
 use crate::runtime::StartError;
 
-/// In the same Region a connection stands within milliseconds.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// One attempt of one call.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One call with its repetitions.
@@ -41,7 +37,8 @@ pub struct Aws<'a> {
     pub(super) region: String,
     pub(super) credentials: Credentials,
     pub(super) endpoint_url: Option<String>,
-    pub(super) connector: SharedHttpConnector,
+    /// Made when the first client wants it: the authorizer, which asks nobody but SSM, has none.
+    http: OnceCell<Http>,
 }
 
 impl<'a> Aws<'a> {
@@ -58,20 +55,12 @@ impl<'a> Aws<'a> {
             None,
             "environment",
         );
-        let connector = Connector::builder()
-            .connector_settings(
-                HttpConnectorSettings::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .build(),
-            )
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .build();
         Ok(Self {
             environment,
             region: environment.require("AWS_REGION")?.to_owned(),
             credentials,
             endpoint_url: environment.get("AWS_ENDPOINT_URL").map(str::to_owned),
-            connector: SharedHttpConnector::new(connector),
+            http: OnceCell::new(),
         })
     }
 
@@ -83,7 +72,7 @@ impl<'a> Aws<'a> {
     pub fn connections(&self) -> Result<DynamoDb, ConfigError> {
         let environment = self.environment;
         Ok(DynamoDb::new(
-            self.dynamodb(),
+            self.dynamodb()?,
             environment.require(CONNECTIONS_TABLE)?,
             environment.require(RATES_TABLE)?,
             environment.room_shards()?,
@@ -97,7 +86,7 @@ impl<'a> Aws<'a> {
     /// When it names none.
     pub fn messages(&self) -> Result<Messages, ConfigError> {
         Ok(Messages::new(
-            self.dynamodb(),
+            self.dynamodb()?,
             self.environment.require(MESSAGES_TABLE)?,
         ))
     }
@@ -144,7 +133,7 @@ impl<'a> Aws<'a> {
     /// When it names none, or something that is no endpoint.
     pub fn gateway(&self) -> Result<ApiGateway, ConfigError> {
         let endpoint = self.environment.require(MANAGEMENT_ENDPOINT)?;
-        ApiGateway::new(self, endpoint).map_err(|error| ConfigError::Invalid {
+        ApiGateway::new(self, self.http()?, endpoint).map_err(|error| ConfigError::Invalid {
             name: MANAGEMENT_ENDPOINT,
             reason: error.to_string(),
         })
@@ -198,29 +187,33 @@ impl<'a> Aws<'a> {
     /// Opens a connection with a request that needs no signature and has no effect; what is answered does not matter.
     async fn open(&self, url: Option<&str>) {
         // Without TLS there is nothing to gain.
-        let Some(request) = url
+        let request = url
             .filter(|url| url.starts_with("https://"))
-            .and_then(|url| HttpRequest::get(url).ok())
-        else {
+            .and_then(|url| Request::get(url).body(Full::default()).ok());
+        let (Some(request), Some(http)) = (request, self.http.get()) else {
             return;
         };
         let exchange = async {
-            let response = self.connector.call(request).await.ok()?;
+            let response = http.send(request).await.ok()?;
             // HTTP/1.1 uses a connection again only after the whole answer.
             Limited::new(response.into_body(), PRIME_BYTES_MAX).collect().await.ok()
         };
         let _ = timeout(PRIME_TIMEOUT, exchange).await;
     }
 
-    /// Returns the connector as the SDK wants it. Its own builder would make one more per client, only to see that it can.
-    pub(super) fn http_client(&self) -> SharedHttpClient {
-        let connector = self.connector.clone();
-        http_client_fn(move |_, _| connector.clone())
+    /// Returns the connections that all clients share.
+    pub(super) fn http(&self) -> Result<Http, ConfigError> {
+        if let Some(http) = self.http.get() {
+            return Ok(http.clone());
+        }
+        let http = Http::new().map_err(|error| ConfigError::RootCertificates {
+            reason: error.to_string(),
+        })?;
+        Ok(self.http.get_or_init(|| http).clone())
     }
 
     pub(super) fn timeouts() -> TimeoutConfig {
         TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .operation_timeout(OPERATION_TIMEOUT)
             .build()

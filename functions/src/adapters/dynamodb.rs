@@ -28,6 +28,7 @@ use functions_domain::ports::{
 use functions_domain::{Connection, ConnectionId, Identity, Room, Session};
 
 use super::Aws;
+use crate::config::ConfigError;
 
 /// Name of the index by which a room's connections are found.
 const ROOM_INDEX: &str = "by-room";
@@ -50,16 +51,16 @@ pub struct DynamoDb {
 }
 
 impl Aws<'_> {
-    pub(super) fn dynamodb(&self) -> Client {
+    pub(super) fn dynamodb(&self) -> Result<Client, ConfigError> {
         let mut config = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
             .credentials_provider(self.credentials.clone())
-            .http_client(self.http_client())
+            .http_client(self.http()?.for_sdk())
             .timeout_config(Aws::timeouts())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX));
         config.set_endpoint_url(self.endpoint_url.clone());
-        Client::from_conf(config.build())
+        Ok(Client::from_conf(config.build()))
     }
 }
 

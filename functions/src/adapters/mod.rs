@@ -7,6 +7,7 @@
 mod api_gateway;
 mod aws;
 mod dynamodb;
+mod http;
 mod lambda;
 mod messages;
 mod parameter_store;

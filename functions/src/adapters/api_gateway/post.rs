@@ -1,4 +1,4 @@
-//! `PostToConnection` without the SDK's operation layer, on the SDK's own connections.
+//! `PostToConnection` without the SDK's operation layer, on the connections that the SDK uses, too.
 //!
 //! A broadcast consists of these posts and little else, and of what the SDK spends on one of them three quarters are not
 //! signing and HTTP. What is sent is what the SDK would send, apart from headers about the SDK itself; a test holds the
@@ -8,30 +8,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::http::HttpError;
-use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use functions_domain::ConnectionId;
 use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Uri, header};
-use http_body_util::{BodyExt, Limited};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::super::http::Http;
 use super::signature::{Signer, digest};
 
 /// More than any error of API Gateway has.
 const ERROR_BYTES_MAX: usize = 4096;
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("stackwright/", env!("CARGO_PKG_VERSION")));
+const DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Posts to the connections of one stage.
 #[derive(Debug)]
 pub(super) struct Poster {
-    connector: SharedHttpConnector,
+    http: Http,
     scheme: Scheme,
     authority: Authority,
     /// The path before the connection's id: as it is sent, and as it is signed.
@@ -73,13 +72,10 @@ pub(super) enum PostError {
     },
     /// There was no answer.
     #[error("no answer")]
-    Connection(#[source] ConnectorError),
+    Connection(#[source] hyper_util::client::legacy::Error),
     /// No request can be made of this connection id.
     #[error("not a connection id")]
     Id(#[source] http::Error),
-    /// The SDK's connections do not take the request.
-    #[error("not a request")]
-    Request(#[source] HttpError),
 }
 
 /// Why an endpoint is none.
@@ -103,7 +99,7 @@ impl Poster {
     ///
     /// When that is no such URL, or when no header can hold the session token.
     pub(super) fn new(
-        connector: SharedHttpConnector,
+        http: Http,
         credentials: Credentials,
         region: String,
         endpoint: &str,
@@ -133,7 +129,7 @@ impl Poster {
             signer: Signer::new(credentials, region, authority.as_str()),
             scheme: scheme.clone(),
             authority: authority.clone(),
-            connector,
+            http,
             prefix,
             canonical_prefix,
             timeout,
@@ -149,7 +145,7 @@ impl Poster {
     pub(super) async fn post(&self, to: &ConnectionId, frame: &str) -> Result<(), PostError> {
         let request = self.request(to, frame)?;
         let exchange = async {
-            let response = self.connector.call(request).await.map_err(PostError::Connection)?;
+            let response = self.http.send(request).await.map_err(PostError::Connection)?;
             if response.status().is_success() {
                 return Ok(());
             }
@@ -161,7 +157,7 @@ impl Poster {
         }
     }
 
-    fn request(&self, to: &ConnectionId, frame: &str) -> Result<HttpRequest, PostError> {
+    fn request(&self, to: &ConnectionId, frame: &str) -> Result<Request<Full<Bytes>>, PostError> {
         let payload = self.payload(frame);
         let mut id = String::with_capacity(32);
         infra_sigv4::percent_encode(to.as_str(), &mut id);
@@ -183,13 +179,12 @@ impl Poster {
             .header(header::CONTENT_TYPE, OCTET_STREAM)
             .header(header::CONTENT_LENGTH, payload.body.len())
             .header(header::USER_AGENT, USER_AGENT)
-            .header("x-amz-date", signed.date)
+            .header(DATE, signed.date)
             .header(header::AUTHORIZATION, signed.authorization);
         if let Some(token) = &self.session_token {
-            request = request.header("x-amz-security-token", token);
+            request = request.header(SECURITY_TOKEN, token);
         }
-        let request = request.body(SdkBody::from(payload.body)).map_err(PostError::Id)?;
-        HttpRequest::try_from(request).map_err(PostError::Request)
+        request.body(Full::new(payload.body)).map_err(PostError::Id)
     }
 
     /// Returns the frame as a body: that of the last call, if it is the same.
@@ -212,9 +207,10 @@ impl Payload {
 }
 
 /// Reads an error of API Gateway. What cannot be read is left out: the status alone decides what happens.
-async fn refusal(response: HttpResponse) -> PostError {
+async fn refusal(response: Response<Incoming>) -> PostError {
     let status = response.status().as_u16();
-    let header = response.headers().get("x-amzn-errortype").unwrap_or_default();
+    let header = response.headers().get("x-amzn-errortype");
+    let header = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
     // Some services append the address of a schema.
     let code = header.split(':').next().unwrap_or_default().to_owned();
     let body = Limited::new(response.into_body(), ERROR_BYTES_MAX).collect().await;
@@ -230,16 +226,20 @@ async fn refusal(response: HttpResponse) -> PostError {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use aws_smithy_http_client::Connector;
     use tokio::net::TcpListener;
 
     use super::*;
 
     fn poster(endpoint: &str, token: Option<&str>) -> Result<Poster, EndpointError> {
         let credentials = Credentials::new("AKIDEXAMPLE", "secret", token.map(str::to_owned), None, "test");
-        let connector = SharedHttpConnector::new(Connector::builder().build_http());
         let timeout = Duration::from_millis(50);
-        Poster::new(connector, credentials, "eu-west-1".to_owned(), endpoint, timeout)
+        Poster::new(
+            Http::new().unwrap(),
+            credentials,
+            "eu-west-1".to_owned(),
+            endpoint,
+            timeout,
+        )
     }
 
     #[tokio::test]

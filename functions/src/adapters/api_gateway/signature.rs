@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 /// The name of the service in signatures for the `@connections` API.
 const SERVICE: &str = "execute-api";
 
-/// Signs posts to one host. Its `Debug` form holds no secret: [`Credentials`] and [`Day`] see to it.
+/// Signs posts to one host. Its `Debug` form holds no secret: [`Credentials`] and [`Now`] see to it.
 #[derive(Debug)]
 pub(super) struct Signer {
     credentials: Credentials,
@@ -29,19 +29,21 @@ pub(super) struct Signer {
     /// And after it: the session token, if there is one, and the names of the signed headers.
     after_date: String,
     signed_headers: &'static str,
-    day: Mutex<Option<Arc<Day>>>,
+    now: Mutex<Option<Arc<Now>>>,
 }
 
-/// What holds for a day.
-struct Day {
+/// What holds for a second, and but for the date for a day.
+struct Now {
+    seconds: i64,
+    /// E.g. `20261122T101500Z`.
     date: String,
     scope: String,
-    key: Box<[u8]>,
+    key: Arc<[u8]>,
 }
 
-impl fmt::Debug for Day {
+impl fmt::Debug for Now {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Day")
+        f.debug_struct("Now")
             .field("scope", &self.scope)
             .finish_non_exhaustive()
     }
@@ -73,64 +75,75 @@ impl Signer {
             signed_headers,
             credentials,
             region,
-            day: Mutex::new(None),
+            now: Mutex::new(None),
         }
     }
 
     /// Signs a post at `time` to `canonical_path`, which is percent-encoded twice, as all services but S3 want it.
     /// `payload` is [`digest`] of the body.
     pub(super) fn sign(&self, canonical_path: &str, payload: &str, time: SystemTime) -> Signed {
-        let date = amz_date(time);
-        let day = self.day(&date, time);
+        let now = self.now(time);
         let canonical = [
             "POST\n",
             canonical_path,
             &self.host_line,
-            &date,
+            &now.date,
             &self.after_date,
             payload,
         ]
         .concat();
         let canonical = digest(canonical.as_bytes());
-        let to_sign = ["AWS4-HMAC-SHA256\n", &date, "\n", &day.scope, "\n", &canonical].concat();
-        let signature = calculate_signature(&day.key, to_sign.as_bytes());
+        let to_sign = ["AWS4-HMAC-SHA256\n", &now.date, "\n", &now.scope, "\n", &canonical].concat();
+        let signature = calculate_signature(&now.key, to_sign.as_bytes());
         let authorization = [
             "AWS4-HMAC-SHA256 Credential=",
             self.credentials.access_key_id(),
             "/",
-            &day.scope,
+            &now.scope,
             ", SignedHeaders=",
             self.signed_headers,
             ", Signature=",
             &signature,
         ]
         .concat();
-        Signed { date, authorization }
+        Signed {
+            date: now.date.clone(),
+            authorization,
+        }
     }
 
-    fn day(&self, amz_date: &str, time: SystemTime) -> Arc<Day> {
-        let date = amz_date.split('T').next().unwrap_or(amz_date);
+    fn now(&self, time: SystemTime) -> Arc<Now> {
+        let seconds = DateTime::from(time).secs();
         // Nothing can panic while the lock is held; what is behind it is whole in any case.
-        let mut known = self.day.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.as_ref().filter(|day| day.date == date) {
-            Some(day) => Arc::clone(day),
-            None => {
-                let key = generate_signing_key(self.credentials.secret_access_key(), time, &self.region, SERVICE);
-                let day = Day {
-                    date: date.to_owned(),
-                    scope: format!("{date}/{}/{SERVICE}/aws4_request", self.region),
-                    key: key.as_ref().into(),
-                };
-                Arc::clone(known.insert(Arc::new(day)))
-            }
+        let mut known = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(now) = known.as_ref().filter(|now| now.seconds == seconds) {
+            return Arc::clone(now);
         }
+        let date = amz_date(seconds);
+        let day = date.split('T').next().unwrap_or(&date);
+        let now = match known.as_ref().filter(|now| now.date.starts_with(day)) {
+            Some(now) => Now {
+                scope: now.scope.clone(),
+                key: Arc::clone(&now.key),
+                seconds,
+                date,
+            },
+            None => Now {
+                scope: format!("{day}/{}/{SERVICE}/aws4_request", self.region),
+                key: generate_signing_key(self.credentials.secret_access_key(), time, &self.region, SERVICE)
+                    .as_ref()
+                    .into(),
+                seconds,
+                date,
+            },
+        };
+        Arc::clone(known.insert(Arc::new(now)))
     }
 }
 
-/// Returns a time as `20261122T101500Z`.
-fn amz_date(time: SystemTime) -> String {
-    let whole_seconds = DateTime::from_secs(DateTime::from(time).secs());
-    let mut text = whole_seconds.fmt(Format::DateTime).unwrap_or_default();
+/// Returns seconds since 1970 as `20261122T101500Z`.
+fn amz_date(seconds: i64) -> String {
+    let mut text = DateTime::from_secs(seconds).fmt(Format::DateTime).unwrap_or_default();
     text.retain(|character| !matches!(character, '-' | ':'));
     text
 }
