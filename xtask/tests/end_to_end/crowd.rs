@@ -27,7 +27,7 @@ fn a_crowd_gets_every_message_once() {
 #[test]
 fn nothing_is_lost_while_posts_and_tables_fail_and_people_come_and_go() {
     let scratch = tempfile::tempdir().unwrap();
-    let arguments = ["bench", "chat", "--soak", "30s", "--clients", "40", "--output", "json"];
+    let arguments = ["bench", "chat", "--soak", "40s", "--clients", "40", "--output", "json"];
     let figures = finish(xtask().args(arguments).env("STACKWRIGHT_SCRATCH", scratch.path())).json();
     assert_eq!(figures["rowsLeft"], 0, "{figures}");
     assert!(figures["owed"].as_u64() > Some(0), "{figures}");

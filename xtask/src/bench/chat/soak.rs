@@ -32,7 +32,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// So long before a message was sent a healthy peer is there.
 const MARGIN: Duration = Duration::from_secs(1);
 /// So long after it was accepted a message may still arrive: the rounds of `broadcast`, and time-outs before them. In a
-/// short run half of it.
+/// short run a quarter of it.
 const LIFE: Duration = Duration::from_secs(30);
 /// How long the last `$disconnect`s may take.
 const EMPTYING: Duration = Duration::from_secs(90);
@@ -162,11 +162,11 @@ struct Pace {
 impl Pace {
     fn of(time: Duration) -> Self {
         let run = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1_000);
-        let fit = |(least, most): (u64, u64), parts: u64| (least.min(run / (4 * parts)), most.min(run / parts));
+        let fit = |(least, most): (u64, u64), parts: u64| (least.min(run / (2 * parts)), most.min(run / parts));
         Self {
             arrival: fit(ARRIVAL_MS, 8),
             stay: fit(STAY_MS, 1),
-            silent: fit(SILENT_MS, 2),
+            silent: fit(SILENT_MS, 5),
         }
     }
 }
@@ -336,7 +336,7 @@ impl Figures {
             self.live += diary.live.len();
             members.entry(diary.room).or_default().push(diary);
         }
-        let life = LIFE.min(self.time / 2);
+        let life = LIFE.min(self.time / 4);
         for said in diaries.iter().flat_map(|diary| &diary.said) {
             let others = members.get(&said.room).into_iter().flatten();
             for peer in others.filter(|peer| peer.person != said.by && is_healthy(peer, said, life)) {
@@ -481,7 +481,7 @@ mod tests {
     #[test]
     fn a_short_run_has_short_stays() {
         let pace = Pace::of(Duration::from_secs(20));
-        assert_eq!(pace.stay, (5_000, 20_000));
+        assert_eq!(pace.stay, (10_000, 20_000));
         assert_eq!(Pace::of(Duration::from_secs(300)).stay, STAY_MS);
     }
 }
