@@ -85,10 +85,11 @@ impl Client {
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
-                    Ok(frame) => return Some(frame),
-                    Err(_) => {}
-                },
+                Some(Ok(Message::Text(text))) => {
+                    if let Ok(frame) = serde_json::from_str(&text) {
+                        return Some(frame);
+                    }
+                }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                 Some(Ok(_)) => {}
             }
