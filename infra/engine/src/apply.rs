@@ -84,7 +84,6 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
         };
         self.record_unchanged(&mut results);
 
-        let followers = self.plan.followers();
         let mut waiting: BTreeSet<usize> = (0..self.plan.steps.len()).collect();
         let mut done: BTreeSet<StepId> = BTreeSet::new();
         let mut in_flight: InFlight<'_> = FuturesUnordered::new();
@@ -104,8 +103,6 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
                         !lacks
                     })
                     .collect();
-                // Where not all can begin at once, for want of calls per second or of CPU, the longest chain goes first.
-                ready.sort_by_key(|index| std::cmp::Reverse(followers[*index]));
                 ready.truncate(IN_FLIGHT_MAX.saturating_sub(in_flight.len()));
                 for index in ready {
                     waiting.remove(&index);
