@@ -14,7 +14,8 @@ use crate::shape::text;
 use crate::throttle::Service;
 use crate::{Session, iam};
 
-/// Fewer than this are asked for one by one.
+/// Fewer functions or roles than this are asked for one by one. A single table is worth a listing, since one that does not
+/// exist need not be asked for after it.
 const WORTH_LISTING: usize = 3;
 
 /// Names that exist; `None` where that is not known.
@@ -28,15 +29,15 @@ pub(crate) struct Census {
 impl Census {
     /// Lists what is worth it. What cannot be listed, or not in one page, is not known: then each is asked for.
     pub(crate) async fn take(session: &Session, targets: &[Target]) -> Self {
-        let is_worth = |kind| {
+        let is_worth = |kind, least| {
             let unrecorded = targets
                 .iter()
                 .filter(|target| target.kind == kind && target.physical_id.is_none());
-            unrecorded.count() >= WORTH_LISTING
+            unrecorded.count() >= least
         };
-        let functions = OptionFuture::from(is_worth(Kind::Function).then(|| functions(session)));
-        let roles = OptionFuture::from(is_worth(Kind::Role).then(|| iam::list_roles(session)));
-        let tables = OptionFuture::from(is_worth(Kind::Table).then(|| tables(session)));
+        let functions = OptionFuture::from(is_worth(Kind::Function, WORTH_LISTING).then(|| functions(session)));
+        let roles = OptionFuture::from(is_worth(Kind::Role, WORTH_LISTING).then(|| iam::list_roles(session)));
+        let tables = OptionFuture::from(is_worth(Kind::Table, 1).then(|| tables(session)));
         let (functions, roles, tables) = join3(functions, roles, tables).await;
         Self {
             tables: tables.and_then(Result::ok).flatten(),

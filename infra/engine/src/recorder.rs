@@ -17,7 +17,7 @@ pub(crate) const LEASE_S: u64 = 30;
 
 /// Outcomes this close together are written together. Fewer writes leave the steps more of the network and the machine,
 /// and one is more rarely under way when the last step ends, which would have to be waited for.
-const BATCH: Duration = Duration::from_millis(300);
+const BATCH: Duration = Duration::from_secs(1);
 
 /// What the writer leaves: the header as it was last written, outcomes that the header's next writing takes along, and
 /// whether all others are written.
