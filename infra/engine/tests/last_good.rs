@@ -42,7 +42,8 @@ fn normal(world: &World) -> Vec<String> {
     lines
 }
 
-/// Deploys the small stack, spoils an update, goes back, and compares. `spoil` returns whether the update failed.
+/// Deploys the small stack, spoils an update, goes back, and compares. `spoil` returns whether the update failed. One that
+/// is killed when its last write has arrived has not: nothing is left to do, and going back is `cargo xtask rollback`'s.
 fn spoiled_at(label: &str, spoil: impl Fn(&World) -> bool) {
     let before = small();
     let world = World::new(7).unwrap();
@@ -52,6 +53,10 @@ fn spoiled_at(label: &str, spoil: impl Fn(&World) -> bool) {
         return;
     }
     world.set_faults(Faults::default());
+    let is_unlocked = world.records()[before.stack()].header.lock.is_none();
+    if is_unlocked && world.plan(&changed()).unwrap().is_empty() {
+        return;
+    }
     // A killed deployment holds the lock until its lease ends; lists lag.
     world.wait(Duration::from_secs(60));
     let (ended, _) = world.run(Job::Rollback(&changed()), Fate::Lives);
