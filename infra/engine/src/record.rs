@@ -163,6 +163,10 @@ pub trait Store: Send + Sync + 'static {
         fence: u64,
         resources: &BTreeSet<LogicalId>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes the store itself where it holds no record: one that was killed between the two steps of
+    /// [`Store::erase`] left it.
+    fn remove_if_empty(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Why the record could not be read or written.
