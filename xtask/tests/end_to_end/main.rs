@@ -21,3 +21,4 @@ mod support;
 mod tokens;
 mod unkind;
 mod updates;
+mod web;
