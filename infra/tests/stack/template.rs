@@ -189,24 +189,18 @@ fn made(graph: &Graph) -> BTreeMap<LogicalId, Map<String, Json>> {
     let (ended, _) = world.run(Job::Deploy(graph), Fate::Lives);
     assert!(ended.is_complete(), "{ended}");
     let things = world.things();
-    let region = &world.context().region;
     let assigned = things.iter().flat_map(|thing| {
         let id = thing.live.physical_id.as_str();
         let attribute = |name| thing.live.attributes.get(name).map(String::as_str);
-        let name = common::assigned(thing.id.as_str());
-        let endpoint = format!("wss://{name}.execute-api.{region}.amazonaws.com");
-        let names = [
-            (Some(id).filter(|id| id.starts_with("id0")), name.clone()),
-            (attribute("Version"), name.clone()),
-            (attribute("FunctionUrl"), name),
-            (attribute("ApiEndpoint"), endpoint),
-        ];
-        names.into_iter().filter_map(|(from, to)| Some((from?, to)))
+        let id = Some(id).filter(|id| id.starts_with("id0"));
+        let names = [id, attribute("Version"), attribute("FunctionUrl")];
+        names
+            .into_iter()
+            .flatten()
+            .map(|name| (name, common::assigned(thing.id.as_str())))
     });
-    let mut names: Vec<(&str, String)> = assigned.collect();
-    names.push((&world.context().account, common::ACCOUNT.to_owned()));
-    // An endpoint has the id of its API inside.
-    names.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
+    let mut names: BTreeMap<&str, String> = assigned.collect();
+    names.insert(&world.context().account, common::ACCOUNT.to_owned());
     let renamed = |text: String| names.iter().fold(text, |text, (from, to)| text.replace(from, to));
     let properties = |properties| serde_json::from_str(&renamed(json!(properties).to_string())).unwrap();
     things

@@ -79,7 +79,7 @@ impl Shape {
         }
         let mut api = stack.web_socket_api("Chat").authorizer(&authorize);
         if let Some(auth_type) = self.url {
-            let web = stack.function("web").env("API", api.url());
+            let web = stack.function("web");
             authorize.set_env("ORIGIN", web.add_function_url(auth_type).url());
         }
         let mut functions = BTreeMap::new();
