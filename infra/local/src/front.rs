@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::cloud::{Account, Cloud, SharedCloud};
 use crate::iam::Access;
@@ -29,6 +29,9 @@ use crate::route::{self, Scope};
 use crate::unkind::{Call, Unkind, Unkindness};
 use crate::wire::{ApiError, Request, Response, rest_json};
 use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm, sts};
+
+/// Larger bodies, such as packages, are decoded and digested on a thread of their own, so that no other call waits for it.
+const LARGE_BODY_BYTES: usize = 100_000;
 
 /// Bodies up to this size are read: a function's zip of up to 50 MB arrives in base64.
 const BODY_BYTES_MAX: usize = 100 * 1024 * 1024;
@@ -294,7 +297,15 @@ async fn front(State(cloud): State<SharedCloud>, request: axum::extract::Request
     if !passage.happens() {
         return instead.unwrap_or_default();
     }
-    let served = serve(&cloud, service, request).await;
+    let served = if request.body.len() < LARGE_BODY_BYTES {
+        serve(&cloud, service, request).await
+    } else {
+        let (runtime, cloud) = (Handle::current(), Arc::clone(&cloud));
+        let serving = spawn_blocking(move || runtime.block_on(serve(&cloud, service, request)));
+        serving
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    };
     instead.unwrap_or(served)
 }
 

@@ -408,7 +408,8 @@ impl Store for StateTable {
     }
 
     async fn erase(&self, stack: &StackId, fence: u64, resources: &BTreeSet<LogicalId>) -> Result<(), StoreError> {
-        let (erased, has_others) = tokio::join!(self.erase_items(stack, fence, resources), self.has_others(Some(stack)));
+        let (erased, has_others) =
+            tokio::join!(self.erase_items(stack, fence, resources), self.has_others(Some(stack)));
         erased?;
         // Another stack's first deployment may begin between the look and the deletion. It loses its record then, never a
         // resource: all of them carry names, tags and marks by which the next deployment finds them again.
