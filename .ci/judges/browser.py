@@ -57,9 +57,9 @@ class Scene:
         await seen(page.locator("#chat")).to_be_visible()
         return page
 
-    async def peer(self, sub, room, name=None):
+    async def peer(self, sub, room, name=None, roles=()):
         """Somebody with another client."""
-        token = await self.dev.token(sub, name or sub.title())
+        token = await self.dev.token(sub, name or sub.title(), roles)
         return await websockets.connect(f"{self.dev.web_socket_url}?room={room}", subprotocols=["chat.v1", f"auth.{token}"])
 
     async def history(self, room):
@@ -226,9 +226,6 @@ async def a_reload_keeps_no_secret_and_resumes(scene):
     page.on("request", lambda request: requests.append(request.url))
     token = await scene.dev.token("ada", "Ada")
     await page.goto(f"{scene.page_url}#token={token}&room=reloaded")
-    await page.fill("#url", scene.dev.web_socket_url)
-    if await page.locator("#chat").is_hidden():
-        await page.click("#connect-button")
     await seen(page.locator("#chat")).to_be_visible()
     await say(page, "before the reload")
     await delivered(page)
@@ -244,7 +241,6 @@ async def a_reload_keeps_no_secret_and_resumes(scene):
         await seen(page.locator("#welcome")).to_be_visible()
         equal(await page.input_value("#token"), "", "token after a reload")
         await page.fill("#token", token)
-        await page.fill("#url", scene.dev.web_socket_url)
         equal(await page.input_value("#room"), "reloaded", "room after a reload")
         await page.click("#connect-button")
         await shows_once(page, "before the reload", "during the reload")
@@ -482,32 +478,36 @@ CONVERSATION = [
     ("grace", "Grace Hopper", "Morning! The new stage is up: 74 resources in 540 ms on the local cloud."),
     ("grace", "Grace Hopper", "Deploying to the account next."),
     ("ada", None, "Nice. Did the plan show any drift?"),
-    ("linus", "Linus K.", "One alarm threshold, changed by hand last week. The diff is here: https://example.com/plans/118"),
-    ("linus", "Linus K.", "I would put it into the stage file, then it stays:\n\nthrottling:\n  rateLimit: 2000\n  burstLimit: 1000"),
-    ("ada", None, "Good idea, I’ll do that before lunch."),
-    ("margaret", "Margaret Hamilton", "Tried pulling the cable in the middle of a message, by the way. It arrived exactly once. 🚀"),
+    ("linus", "Linus K.", "One alarm’s threshold, changed by hand last week. The diff: https://example.com/plans/118"),
+    ("linus", "Linus K.", "I would put it into the stage file, then it stays:\nthrottling:\n  rateLimit: 2000\n  burstLimit: 1000"),
+    ("margaret", "Margaret Hamilton", "I pulled the cable in the middle of a message, by the way. It arrived exactly once 🚀"),
     ("ada", None, "That is the part I like best."),
+]
+
+PICTURES = [
+    ("desktop", "release", DESKTOP, "light"),
+    ("phone", "launch", PHONE, "light"),
+    ("dark", "night-shift", DESKTOP, "dark"),
+    ("phone-dark", "on-call", PHONE, "dark"),
 ]
 
 
 @check
 async def screenshots(scene):
     SHOTS.mkdir(parents=True, exist_ok=True)
-    peers = {}
-    for size, scheme, file in [(DESKTOP, "light", "desktop"), (PHONE, "light", "phone"), (DESKTOP, "dark", "dark"), (PHONE, "dark", "phone-dark")]:
-        room = f"release-{file}"
-        context = await scene.context(viewport=size, color_scheme=scheme, device_scale_factor=2 if size == PHONE else 1, has_touch=size == PHONE)
+    for file, room, size, scheme in PICTURES:
+        phone = size is PHONE
+        context = await scene.context(viewport=size, color_scheme=scheme, device_scale_factor=2 if phone else 1, has_touch=phone)
+        await context.clock.install()
         page = await context.new_page()
         page.trouble = []
         await page.goto(scene.page_url)
+        await seen(page.locator("#url")).not_to_have_value("")
         await page.screenshot(path=SHOTS / f"connect-{file}.png")
-        token = await scene.dev.token("ada", "Ada Lovelace", ("admin",))
-        await fill(page, token, scene.dev.web_socket_url, room)
-        await seen(page.locator("#chat")).to_be_visible()
+        await fill(page, await scene.dev.token("ada", "Ada Lovelace", ("admin",)), scene.dev.web_socket_url, room)
+        await seen(page.locator("#empty-title")).to_contain_text("Nothing was said")
         await page.screenshot(path=SHOTS / f"empty-{file}.png")
-        for sub, name in {(sub, name) for sub, name, _ in CONVERSATION if name}:
-            peers[sub] = await scene.peer(sub, room, name)
-        admin_token = await scene.dev.token("ops", "Operations", ("admin",))
+        peers = {sub: await scene.peer(sub, room, name) for sub, name in {sub: name for sub, name, _ in CONVERSATION if name}.items()}
         for sub, _, text in CONVERSATION:
             if sub == "ada":
                 await say(page, text)
@@ -515,24 +515,29 @@ async def screenshots(scene):
             else:
                 await peer_says(peers[sub], text, id="1")
                 await shows_once(page, text)
-        async with websockets.connect(f"{scene.dev.web_socket_url}?room=office", subprotocols=["chat.v1", f"auth.{admin_token}"]) as ops:
-            await ops.send(json.dumps({"action": "announce", "room": room, "data": "Production is deployed at 16:00. Please merge before that.", "id": "1"}))
-            await seen(page.locator(".announcement")).to_have_count(1)
-        for other in ("design", "lobby"):
+        # Two more rooms, in one of which something is said while nobody looks.
+        for other in ("design", "lobby", room):
             await page.evaluate("room => { document.getElementById('join-room').value = room; document.getElementById('join').requestSubmit() }", other)
             await seen(page.locator("#room-name")).to_have_text(other)
-        await page.evaluate("room => { document.getElementById('join-room').value = room; document.getElementById('join').requestSubmit() }", room)
+            await seen(page.locator("#link-words")).to_have_text("Connected")
+            await page.wait_for_timeout(200)
+        for number in range(2):
+            await peer_says(peers["grace"], f"The icons are ready, version {number}.", room="design", id=str(number))
+        await page.clock.run_for(65_000)
+        await seen(page).to_have_title(re.compile(r"^\(2\)"))
+        announcer = await scene.peer("ops", "office", "Operations", ("admin",))
+        await announcer.send(json.dumps({"action": "announce", "room": room, "data": "Production is deployed at 16:00. Please merge before that.", "id": "1"}))
+        await seen(page.locator(".announcement")).to_have_count(1)
         await seen(page.locator("#people .person")).to_have_count(4)
-        await page.fill("#message", "")
-        await page.wait_for_timeout(300)
+        await page.clock.run_for(1_000)
         await page.screenshot(path=SHOTS / f"{file}.png")
-        if size == PHONE:
+        if phone:
             await page.click("#rooms-button")
+            await page.clock.run_for(1_000)
             await page.wait_for_timeout(300)
             await page.screenshot(path=SHOTS / f"rooms-{file}.png")
-        for socket in peers.values():
+        for socket in (*peers.values(), announcer):
             await socket.close()
-        await context.close()
 
 
 async def main(names):

@@ -129,8 +129,9 @@ class Turn {
   /** Reads what may have been missed since `after`; the last messages, if that is null. */
   sync(room, after = room.checkpoint) {
     if (room.sync) return;
+    const first = room.syncedAt === 0;
     const id = this.ask({ kind: "history", room: room.name }, (id) => frames.history(room.name, after, id));
-    room.sync = { id, began: this.now };
+    room.sync = { id, began: this.now, first };
   }
 
   join(room) {
@@ -358,23 +359,26 @@ const answers = {
     const room = state.rooms.get(frame.room);
     // Another answer may come over a connection that was replaced meanwhile.
     if (!room?.sync || room.sync.id !== frame.id) return;
-    const first = room.checkpoint === null;
+    const unknown = room.checkpoint === null;
     for (const message of frame.messages) receive(room, message, state.me.sub);
     const last = frame.messages.at(-1)?.id ?? idAt(0);
-    if (first || last > room.checkpoint) room.checkpoint = last;
+    if (unknown || last > room.checkpoint) room.checkpoint = last;
     if (frame.more && frame.cursor) {
       room.sync.id = turn.ask({ kind: "history", room: room.name }, (id) => frames.page(room.name, frame.cursor, id));
       return;
     }
-    const { began } = room.sync;
-    Object.assign(room, { sync: null, syncedAt: now, syncAt: 0 });
-    turn.settle(room, began);
-    // On the first visit nothing is unread; after an absence its messages are, down to where the reader stopped.
-    if (first && !room.readTo) markRead(room);
-    else if (first && room.messages.length && room.messages[0].id > room.readTo) {
+    const { began, first } = room.sync;
+    room.sync = null;
+    // After an absence, what was missed follows, from where the reader stopped.
+    if (unknown && room.readTo && room.messages.length && room.messages[0].id > room.readTo) {
       turn.sync(room, [room.readTo, idAt(now - ABSENCE_MS)].sort().at(-1));
       return;
     }
+    Object.assign(room, { syncedAt: now, syncAt: 0 });
+    turn.settle(room, began);
+    // On a first visit nothing counts as unread.
+    if (first && !room.readTo) markRead(room);
+    if (first) markDivider(room, state.me.sub);
     turn.arrived(room);
     turn.flush();
   },

@@ -24,6 +24,7 @@ export class Log {
   #list;
   #room = null;
   #following = true;
+  #arrived = false;
   #act;
 
   /**
@@ -62,21 +63,23 @@ export class Log {
    * @param {number} now
    */
   show(room, rows, complete, now) {
-    const entered = room !== this.#room;
-    if (entered) {
+    if (room !== this.#room) {
       this.#list.replaceChildren();
       this.#room = room;
       this.#following = true;
+      this.#arrived = false;
     }
     // What was said before is not read out, what is said now is.
     this.#list.setAttribute("aria-live", complete ? "polite" : "off");
     reconcile(this.#list, rows, ({ key }) => key, (row) => version(row, now), (row) => this.#make(row, now));
     if (!this.#following) return;
-    const unread = entered || !complete ? this.#list.querySelector(".unread-mark") : null;
-    if (unread) {
-      this.#box.scrollTop = unread.offsetTop - 24;
-      this.#following = this.#distance() < END_PX;
-    } else this.toEnd();
+    this.toEnd();
+    // Who enters a room begins where reading stopped.
+    const unread = complete && !this.#arrived ? this.#list.querySelector(".unread-mark") : null;
+    this.#arrived ||= complete;
+    if (!unread) return;
+    this.#box.scrollTop = Math.min(this.#box.scrollTop, unread.offsetTop - this.#list.parentElement.offsetTop - 24);
+    this.#following = this.#distance() < END_PX;
   }
 
   #distance() {

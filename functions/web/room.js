@@ -42,7 +42,7 @@ const LOOK_BACK_MS = 10_000;
  * @property {{users: import("./protocol.js").User[], more: boolean} | null} members
  * @property {string} readTo
  * @property {string | null} divider
- * @property {{id: string, began: number} | null} sync a reading of history that is under way: its latest frame, and when it began
+ * @property {{id: string, began: number, first: boolean} | null} sync a reading of history that is under way: its latest frame, when it began, whether it is the first
  * @property {number} syncedAt when the last one ended, in milliseconds since 1970
  * @property {number} syncAt when to read again at the latest
  */
