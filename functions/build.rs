@@ -2,8 +2,6 @@
 //!
 //! A new file is noticed together with the one that refers to it.
 
-#![expect(clippy::print_stdout, reason = "this is how cargo is told")]
-
 use std::path::Path;
 use std::{env, fs, io};
 
