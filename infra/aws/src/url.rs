@@ -35,7 +35,7 @@ pub(crate) async fn observe(session: &Session, targets: &[&Target]) -> Result<Ve
             let live = live(
                 target,
                 &id,
-                answer.function_url(),
+                &address(session.endpoint_url(), answer.function_url()),
                 answer.auth_type(),
                 answer.invoke_mode(),
             );
@@ -60,6 +60,7 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
         }
         Some(live) => return Ok(as_desired(desired, &live.physical_id, live.attributes.clone())),
     };
+    let url = address(session.endpoint_url(), &url);
     Ok(as_desired(desired, &physical_id(function, alias), attributes(&url)))
 }
 
@@ -139,6 +140,16 @@ fn live(
     }
 }
 
+/// Returns the address under which a reported URL is found, with a slash at its end. Behind an endpoint override there are
+/// no host names to resolve, and emulators serve the same below a path.
+fn address(endpoint: Option<&str>, reported: &str) -> String {
+    let id = reported.trim_start_matches("https://").split_once(".lambda-url.");
+    match (endpoint, id) {
+        (Some(endpoint), Some((id, _))) => format!("{}/_aws/lambda-url/{id}/", endpoint.trim_end_matches('/')),
+        _ => format!("{}/", reported.trim_end_matches('/')),
+    }
+}
+
 fn attributes(url: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("FunctionUrl".to_owned(), url.to_owned())])
 }
@@ -172,6 +183,17 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
+
+    #[test]
+    fn an_emulator_is_asked_below_its_endpoint() {
+        let reported = "https://x1.lambda-url.eu-central-1.on.aws/";
+        assert_eq!(address(None, reported), reported);
+        assert_eq!(address(None, reported.trim_end_matches('/')), reported);
+        let endpoint = Some("http://127.0.0.1:4566/");
+        let below = "http://127.0.0.1:4566/_aws/lambda-url/x1/";
+        assert_eq!(address(endpoint, reported), below);
+        assert_eq!(address(endpoint, below), below);
+    }
 
     #[test]
     fn a_url_is_located_by_function_and_alias_and_read_in_the_shape_of_a_declared_one() {
