@@ -74,6 +74,28 @@ impl Finished {
     }
 }
 
+/// A stage of its own, whose file is gone when this is dropped.
+pub(crate) struct StageFile {
+    pub(crate) name: String,
+}
+
+impl StageFile {
+    pub(crate) fn write(&self, settings: &str) {
+        let text = format!("buildProfile: dev\nremovalPolicy: delete\n{settings}");
+        std::fs::write(self.path(), text).unwrap();
+    }
+
+    fn path(&self) -> PathBuf {
+        root().join(format!("infra/stages/{}.yml", self.name))
+    }
+}
+
+impl Drop for StageFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.path());
+    }
+}
+
 /// Runs a command to its end.
 pub(crate) fn finish(command: &mut Command) -> Finished {
     let output = command.output().unwrap();
@@ -312,6 +334,18 @@ pub(crate) async fn http(
     headers: &[(&str, &str)],
     body: &str,
 ) -> (u16, String) {
+    let (status, _, body) = http_with_head(endpoint, method, path, headers, body).await;
+    (status, body)
+}
+
+/// As [`http`], with status line and headers in between.
+pub(crate) async fn http_with_head(
+    endpoint: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let address = endpoint.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -326,7 +360,8 @@ pub(crate) async fn http(
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    (status, if chunked { unchunked(body) } else { body.to_owned() })
+    let body = if chunked { unchunked(body) } else { body.to_owned() };
+    (status, head.to_owned(), body)
 }
 
 fn unchunked(mut body: &str) -> String {
