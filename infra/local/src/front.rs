@@ -1,6 +1,7 @@
 //! The one listener: finds the service of a request and hands it over.
 //!
-//! A WebSocket upgrade or `@connections` call goes to [`crate::gateway`]; everything else to the service named in the
+//! A WebSocket upgrade or `@connections` call goes to [`crate::gateway`], a request to a function URL to
+//! [`crate::lambda`]; everything else to the service named in the
 //! SigV4 credential scope. How both are found is in [`crate::route`].
 //!
 //! The listener is bound to the loopback interface only. Because anyone who may call it can run programs here (that is
@@ -255,6 +256,9 @@ async fn front(State(cloud): State<SharedCloud>, request: axum::extract::Request
             Some(trouble) => gateway::handle_badly(&cloud, address, request, trouble).await,
         };
     }
+    if let Some(address) = route::function_url(request.headers(), request.uri()) {
+        return lambda::call_url(&cloud, address, request).await;
+    }
     if request.uri().path() == "/_local/health" {
         return health(&cloud);
     }
@@ -332,12 +336,13 @@ async fn serve(cloud: &SharedCloud, service: &str, request: Request) -> Response
 
 /// Returns service and scope of a control-plane call, or why it may not go on.
 fn admit(cloud: &Cloud, parts: &http::request::Parts) -> Result<(&'static str, Scope), ApiError> {
-    // Browsers send this header with every call that changes something, and pages cannot remove it.
-    if parts.headers.contains_key(header::ORIGIN) {
+    // Browsers send the first header with every call that changes something, the second with all, and pages cannot remove
+    // them. Pages that functions serve come from this very origin.
+    if parts.headers.contains_key(header::ORIGIN) || parts.headers.contains_key("sec-fetch-site") {
         return Err(ApiError::new(
             403,
             "AccessDeniedException",
-            "the local cloud answers no control-plane calls from web pages (the request has an Origin header)",
+            "the local cloud answers no control-plane calls from web pages (the request has a header that only browsers send)",
         ));
     }
     let scope = route::scope(&parts.headers, &parts.uri).ok_or_else(|| {

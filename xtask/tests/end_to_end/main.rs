@@ -22,3 +22,4 @@ mod support;
 mod tokens;
 mod unkind;
 mod updates;
+mod web;
