@@ -9,6 +9,8 @@ mod bench;
 mod browser;
 mod cli;
 mod commands;
+#[cfg(test)]
+mod docs_test;
 mod failure;
 mod interrupt;
 mod local_cloud;
