@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import threading
+import time
 import urllib.parse
 
 from common import REGION, ROOT, expect
@@ -108,6 +109,7 @@ class Flapping:
         self.random = random.Random(seed)
         self.flapping = False
         self.upgraded = self.killed = self.bytes_up = 0
+        self.asked_at = self.answered_at = 0.0
         self.open = set()
 
     async def __aenter__(self):
@@ -128,6 +130,13 @@ class Flapping:
 
     def calm(self):
         self.flapping = False
+
+    async def settled(self):
+        """Waits until what was asked is answered, for pages whose clock runs faster than the network."""
+        deadline = time.monotonic() + 30
+        while max(self.asked_at, self.answered_at) > time.monotonic() - 0.1 or self.answered_at < self.asked_at:
+            expect(time.monotonic() < deadline, "the gateway does not answer")
+            await asyncio.sleep(0.02)
 
     async def serve(self, reader, writer):
         if self.flapping and self.random.random() < 0.1:
@@ -159,8 +168,10 @@ class Flapping:
             while chunk := await reader.read(65536):
                 if up:
                     self.bytes_up += len(chunk)
-                elif chunk.startswith(b"HTTP/1.1 101"):
-                    self.upgraded += 1
+                    self.asked_at = time.monotonic()
+                else:
+                    self.upgraded += chunk.startswith(b"HTTP/1.1 101")
+                    self.answered_at = time.monotonic()
                 writer.write(chunk)
                 await writer.drain()
         writer.transport.abort() if writer.transport.is_closing() else writer.close()
