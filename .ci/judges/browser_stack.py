@@ -114,9 +114,12 @@ class Flapping:
 
     async def __aenter__(self):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
-        port = self.server.sockets[0].getsockname()[1]
-        self.url = self.target._replace(netloc=f"127.0.0.1:{port}").geturl()
         return self
+
+    def url(self, url):
+        """An address behind the proxy, as it is called before it."""
+        port = self.server.sockets[0].getsockname()[1]
+        return urllib.parse.urlsplit(url)._replace(netloc=f"127.0.0.1:{port}").geturl()
 
     async def __aexit__(self, *_):
         self.server.close()
