@@ -164,6 +164,31 @@ async def two_people_chat(scene):
 
 
 @check
+async def what_was_said_before_can_be_read(scene):
+    said = [f"{number} {'word ' * 400}".strip() for number in range(24)]
+    async with await scene.peer("bo", "archive") as bo:
+        for number, text in enumerate(said):
+            await peer_says(bo, text, id=str(number))
+            await bo.recv()
+    ada = await scene.open("ada", room="archive")
+    await shows_once(ada, said[-1])
+    shown = len(await texts(ada))
+    expect(shown < len(said), "one answer does not have everything")
+    await ada.locator("#log-box").evaluate("box => { box.scrollTop = 0 }")
+    place = "text => [...document.querySelectorAll('.text')].find((node) => node.textContent === text).getBoundingClientRect().top"
+    first = (await texts(ada))[0]
+    before = await ada.evaluate(place, first)
+    await ada.click("#earlier")
+    await seen(ada.locator("#log .text")).not_to_have_count(shown)
+    # The button may go, by which everything moves up; nothing else moves.
+    expect(abs(await ada.evaluate(place, first) - before) < 60, "what is being read stays in its place")
+    while await ada.locator("#earlier").is_visible():
+        await ada.click("#earlier")
+        await ada.wait_for_timeout(300)
+    await shows_once(ada, *said)
+
+
+@check
 async def other_clients_share_the_room(scene):
     ada = await scene.open("ada", room="mixed")
     async with await scene.peer("bo", "mixed") as bo:

@@ -271,6 +271,11 @@ byId("join").addEventListener("submit", (event) => {
   wish({ type: "join", room });
 });
 
+byId("earlier").addEventListener("click", () => {
+  byId("log-box").focus({ preventScroll: true });
+  act({ type: "earlier" });
+});
+
 byId("jump").addEventListener("click", () => {
   log.toEnd();
   composer.focus();
