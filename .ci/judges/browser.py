@@ -17,7 +17,7 @@ import websockets
 from playwright.async_api import async_playwright
 from playwright.async_api import expect as seen
 
-from browser_stack import Dev, Flapping, serve_pages
+from browser_stack import Dev, Flapping
 from common import ROOT, equal, expect
 
 SHOTS = ROOT / "target/screenshots"
@@ -583,8 +583,8 @@ async def main(names):
     seen.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"), args=["--no-sandbox"])
-        async with Dev() as dev, serve_pages(dev) as page_url:
-            scene = Scene(browser, dev, page_url)
+        async with Dev() as dev:
+            scene = Scene(browser, dev, dev.web_url)
             for one in CHECKS:
                 if not names or one.__name__ in names:
                     began = time.monotonic()

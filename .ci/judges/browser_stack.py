@@ -1,21 +1,15 @@
-"""What browser.py stands on: `cargo xtask dev`, the pages, and a gateway that drops its connections."""
+"""What browser.py stands on: `cargo xtask dev`, and a gateway that drops its connections."""
 
 import asyncio
 import contextlib
-import functools
-import http.server
 import json
 import os
 import random
 import signal
-import threading
 import time
 import urllib.parse
 
 from common import REGION, ROOT, expect
-
-WEB = ROOT / "functions/web"
-
 
 class Dev:
     """`cargo xtask dev` on a free port, with the tokens of its stage."""
@@ -33,7 +27,7 @@ class Dev:
                 ready = json.loads(line)
                 if "webSocketUrl" in ready:
                     break
-        self.web_socket_url, self.web_url = ready["webSocketUrl"], ready.get("webUrl")
+        self.web_socket_url, self.web_url = ready["webSocketUrl"], ready["webUrl"]
         self.environment |= {"AWS_ENDPOINT_URL": ready["endpoint"], "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": REGION}
         # Its log lines come by themselves.
         self.drain = asyncio.create_task(self.process.stdout.read())
@@ -52,53 +46,6 @@ class Dev:
         printed, _ = await process.communicate()
         expect(process.returncode == 0, f"cargo xtask token ended with {process.returncode}")
         return json.loads(printed)["token"]
-
-
-@contextlib.asynccontextmanager
-async def serve_pages(dev):
-    """The address of the client: of the stack's function, or of a server with the same headers if it has none."""
-    if dev.web_url:
-        yield dev.web_url
-        return
-    config = {"webSocketUrl": dev.web_socket_url, "app": "chat", "stage": "local"}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Pages, config=config, directory=WEB))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-
-
-class Pages(http.server.SimpleHTTPRequestHandler):
-    POLICY = (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' wss: ws:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-    def __init__(self, *arguments, config, **options):
-        self.config = config
-        super().__init__(*arguments, **options)
-
-    def do_GET(self):
-        if self.path != "/config.json":
-            super().do_GET()
-            return
-        body = json.dumps(self.config).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def end_headers(self):
-        self.send_header("Content-Security-Policy", self.POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("Cache-Control", "no-cache")
-        super().end_headers()
-
-    def log_message(self, *_):
-        pass
 
 
 class Flapping:
