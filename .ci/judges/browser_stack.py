@@ -11,6 +11,7 @@ import urllib.parse
 
 from common import REGION, ROOT, expect
 
+
 class Dev:
     """`cargo xtask dev` on a free port, with the tokens of its stage."""
 

@@ -115,10 +115,9 @@ function connect(given, at, room) {
   }
   link?.stop();
   link = new Link({ open, tell });
-  const roles = [...new Set(["admin", "moderator"])].filter((role) => bearer.roles.includes(role));
   byId("me-avatar").replaceChildren(avatar(bearer, initials(bearer.name)));
   setText(byId("me-name"), bearer.name);
-  setText(byId("me-role"), roles[0] ?? "");
+  setText(byId("me-role"), ["admin", "moderator"].find((role) => bearer.roles.includes(role)) ?? "");
   link.start();
 }
 
@@ -312,6 +311,11 @@ addEventListener("online", () => {
 });
 // A page that comes back from the browser's cache has been asleep.
 addEventListener("pageshow", (event) => event.persisted && act({ type: "probe" }));
+
+// What has not been sent would be gone.
+addEventListener("beforeunload", (event) => {
+  if (state && [...state.rooms.values()].some(({ outbox }) => outbox.length > 0)) event.preventDefault();
+});
 
 /** What the address brings: `#token=…&room=…`, which is never sent to a server and is taken off at once. */
 function takeFragment() {
