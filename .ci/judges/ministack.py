@@ -1,7 +1,9 @@
 """MiniStack judges deploy, chat and destroy: another's control plane, data plane and IAM enforcement."""
 
+import json
 import sys
 import time
+import urllib.request
 
 from chat import chat
 from common import Emulator, equal, expect, nothing_left
@@ -28,7 +30,7 @@ with Emulator(COMMAND, ENVIRONMENT, "/_ministack/health") as cloud:
     equal(len(gateway.get_authorizers(**here)["Items"]), 1, "authorizers")
     equal([stage["StageName"] for stage in gateway.get_stages(**here)["Items"]], ["dev"], "stages")
     inventory = cloud.inventory()
-    equal(len(inventory["functions"]), 8, "functions")
+    equal(len(inventory["functions"]), 9, "functions")
     expect("chat-dev-connections" in inventory["tables"], f"table among {inventory['tables']}")
     for name in inventory["functions"]:
         function = cloud.client("lambda").get_function_configuration(FunctionName=name)
@@ -37,6 +39,13 @@ with Emulator(COMMAND, ENVIRONMENT, "/_ministack/health") as cloud:
     second = cloud.xtask("deploy", "--stage", "dev", "--yes", "--output", "json")
     equal(second["changed"], [], "changes of the second deployment")
     equal(second["outputs"], outputs, "outputs of the second deployment")
+
+    # Another's idea of a request to a function URL, and of the statements that let everybody in.
+    with urllib.request.urlopen(outputs["webUrl"]) as page:
+        expect(page.read().startswith(b"<!doctype html>"), "the page is HTML")
+        expect(page.headers["Strict-Transport-Security"], "behind HTTPS the page says so")
+    with urllib.request.urlopen(outputs["webUrl"] + "config.json") as config:
+        equal(json.load(config)["webSocketUrl"], outputs["webSocketUrl"], "where the page connects")
 
     # AWS answers 401 when an authorizer fails with the text "Unauthorized"; MiniStack answers 500 to every failure.
     chat(outputs["webSocketUrl"], lambda name: cloud.xtask("token", "--stage", "dev", "--sub", name), without_token=500)

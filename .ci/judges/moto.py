@@ -31,13 +31,15 @@ with Emulator([sys.executable.rsplit("/", 1)[0] + "/moto_server", "-H", "127.0.0
     permissions = [
         statement
         for name in cloud.inventory()["functions"]
-        # No service calls it: our own functions may by their roles.
-        if not name.endswith("-broadcast")
+        # No service calls them: `broadcast` our own functions by their roles, `web` everybody by its URL.
+        if not name.endswith(("-broadcast", "-web"))
         for statement in json.loads(functions.get_policy(FunctionName=name, Qualifier="live")["Policy"])["Statement"]
     ]
     equal(len(permissions), 10, "permissions: one per route, one for the authorizer")
     for statement in permissions:
         expect("ArnLike" in statement["Condition"], f"{statement['Sid']} names its source")
+    page = functions.get_function_url_config(FunctionName="chat-dev-web", Qualifier="live")
+    equal(page["AuthType"], "NONE", "who may ask for the page")
     parameter = cloud.client("ssm").get_parameter(Name="/chat/dev/TokenKey")["Parameter"]
     equal(parameter["Type"], "SecureString", "type of the key's parameter")
 

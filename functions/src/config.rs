@@ -27,7 +27,14 @@ pub const TOKEN_KEY_PARAMETER: &str = "TOKEN_KEY_PARAMETER";
 pub const TOKEN_AUDIENCE: &str = "TOKEN_AUDIENCE";
 /// Where frames to clients are posted, with the stage: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
 pub const MANAGEMENT_ENDPOINT: &str = "MANAGEMENT_ENDPOINT";
-/// Optional: the web origins that may connect, separated by commas. Any may, if it is absent or empty.
+/// Where clients connect: `wss://{api}.execute-api.{region}.amazonaws.com/{stage}`.
+pub const WEB_SOCKET_URL: &str = "WEB_SOCKET_URL";
+/// What the browser client calls itself: the application, and its stage.
+pub const APP_NAME: &str = "APP_NAME";
+/// See [`APP_NAME`].
+pub const STAGE_NAME: &str = "STAGE_NAME";
+/// Optional: the web origins that may connect, separated by commas; of a URL, its origin counts. Any may, if it is absent
+/// or empty.
 pub const ALLOWED_ORIGINS: &str = "ALLOWED_ORIGINS";
 
 /// So many queries at once are still quicker than fewer with more pages.
@@ -136,10 +143,20 @@ impl Environment {
         };
         AllowedOrigins::only(
             list.split(',')
-                .map(|origin| origin.trim().to_owned())
-                .filter(|origin| !origin.is_empty()),
+                .map(str::trim)
+                .filter(|text| !text.is_empty())
+                .map(|text| origin(text).unwrap_or(text).to_owned()),
         )
     }
+}
+
+/// Returns scheme, host and port of a URL, e.g. `https://chat.example.com`.
+pub(crate) fn origin(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    let is_origin = !authority.is_empty() && authority.chars().all(fits);
+    url.get(..scheme.len() + 3 + authority.len()).filter(|_| is_origin)
 }
 
 fn number(name: &'static str, text: &str, most: u64) -> Result<u64, ConfigError> {
@@ -185,7 +202,29 @@ mod tests {
         let both = ["https://a.example".to_owned(), "https://b.example".to_owned()];
         assert_eq!(
             origins("https://a.example, https://b.example,"),
+            AllowedOrigins::only(both.clone())
+        );
+        assert_eq!(
+            origins("https://a.example/,https://b.example/chat?x#y"),
             AllowedOrigins::only(both)
         );
+    }
+
+    #[test]
+    fn the_origin_of_a_url_has_its_port_and_nothing_after_it() {
+        for (url, expected) in [
+            ("https://a.example", Some("https://a.example")),
+            (
+                "http://127.0.0.1:4566/_aws/lambda-url/x/",
+                Some("http://127.0.0.1:4566"),
+            ),
+            ("wss://[::1]:80?x", Some("wss://[::1]:80")),
+            ("a.example", None),
+            ("https://", None),
+            ("https:///a", None),
+            ("https://a b", None),
+        ] {
+            assert_eq!(origin(url), expected, "{url}");
+        }
     }
 }

@@ -29,6 +29,44 @@ pub struct WebSocketEvent {
     pub body: Option<String>,
 }
 
+/// A request to a function URL, in payload format 2.0
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads>). Without `Debug`: headers may hold
+/// what is secret.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UrlEvent {
+    /// The path as it was sent, e.g. `/style.css`.
+    pub raw_path: String,
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    /// About the request.
+    pub request_context: UrlRequestContext,
+}
+
+/// About a request to a function URL.
+#[derive(Clone, Debug, Deserialize)]
+pub struct UrlRequestContext {
+    /// About HTTP.
+    pub http: UrlHttp,
+}
+
+/// About the HTTP of a request to a function URL.
+#[derive(Clone, Debug, Deserialize)]
+pub struct UrlHttp {
+    /// For example `GET`.
+    pub method: String,
+}
+
+impl UrlEvent {
+    /// Returns a header's value; case does not matter.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+}
+
 /// What a REQUEST authorizer is asked. Without `Debug`: it may hold a token.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,6 +9,7 @@
 //! | `room` | frames with `"action": "join"`, `"who"` or `"history"` | [`handlers::room`] |
 //! | `admin` | frames with `"action": "announce"` or `"kick"` | [`handlers::admin`] |
 //! | `default` | all other frames | [`handlers::default`] |
+//! | `web` | nothing: browsers ask its function URL for the client | [`handlers::web`] |
 //! | `broadcast` | nothing: `send-message`, `admin` and itself invoke it, with a leg of a broadcast to a large room | [`handlers::broadcast`] |
 //!
 //! An event flows through [`events`] (what API Gateway sends) into a handler, from there into a use case of
@@ -25,4 +26,5 @@ pub mod events;
 pub mod frames;
 pub mod handlers;
 pub mod legs;
+pub mod pages;
 pub mod runtime;

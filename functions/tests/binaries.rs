@@ -228,6 +228,18 @@ async fn an_unknown_action_is_answered_without_a_call() {
 }
 
 #[tokio::test]
+async fn the_page_is_served_without_a_call() {
+    let variables = [
+        ("WEB_SOCKET_URL", "wss://a.example/dev"),
+        ("APP_NAME", "chat"),
+        ("STAGE_NAME", "dev"),
+    ];
+    let (kind, answer) = invoke(env!("CARGO_BIN_EXE_web"), event("url", |_| {}), &variables).await;
+    assert_eq!((kind.as_str(), &answer["statusCode"]), ("response", &json!(200)));
+    assert!(answer["body"].as_str().unwrap().contains("<html"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_missing_variable_is_named_before_the_first_event() {
     let output = Command::new(env!("CARGO_BIN_EXE_connect"))
         .env_clear()

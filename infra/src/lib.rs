@@ -6,7 +6,7 @@
 mod broadcast;
 
 pub use broadcast::broadcast;
-use infra_cdk::{Graph, Mistakes, Settings, Stack, Stage, Table};
+use infra_cdk::{FunctionUrlAuthType, Graph, Mistakes, Settings, Stack, Stage, Table, Value};
 
 /// Name of the application; it begins the names of all resources.
 pub const APP: &str = "chat";
@@ -38,8 +38,7 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
         .function("authorize")
         .timeout_seconds(5)
         .env("TOKEN_KEY_PARAMETER", &token_key)
-        .env("TOKEN_AUDIENCE", token_audience)
-        .env("ALLOWED_ORIGINS", stage.settings.allowed_origins.join(","));
+        .env("TOKEN_AUDIENCE", token_audience);
     token_key.grant_read(&authorize);
 
     let mut function = |name, timeout_seconds| {
@@ -100,7 +99,21 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
     messages.grant_query(&room);
     room.set_env("MESSAGES_TABLE", &messages);
 
+    let web = stack
+        .function("web")
+        .timeout_seconds(5)
+        .env("WEB_SOCKET_URL", api.url())
+        .env("APP_NAME", APP)
+        .env("STAGE_NAME", stage.name.as_str());
+    let page = web.add_function_url(FunctionUrlAuthType::None);
+    // Where any page may connect, the authorizer need not wait until AWS has made up the address of ours.
+    if !stage.settings.allowed_origins.is_empty() {
+        let listed = format!("{},", stage.settings.allowed_origins.join(","));
+        authorize.set_env("ALLOWED_ORIGINS", Value::Join(vec![listed.into(), page.url()]));
+    }
+
     stack.output("webSocketUrl", api.url());
+    stack.output("webUrl", page.url());
     stack.output("managementUrl", api.management_url());
     stack.output("tokenKey", &token_key);
     stack.build()

@@ -194,6 +194,9 @@ pub(crate) struct Dev {
     /// Do not rebuild on save
     #[arg(long)]
     pub(crate) no_watch: bool,
+    /// Open the page in a browser, with a token in place
+    #[arg(long)]
+    pub(crate) open: bool,
     #[command(flatten)]
     pub(crate) unkind: Unkind,
 }
@@ -306,6 +309,9 @@ pub(crate) struct Logs {
 pub(crate) struct Token {
     #[command(subcommand)]
     pub(crate) command: Option<TokenCommand>,
+    /// Print the address of the page with the token in its fragment, instead of the token alone
+    #[arg(long)]
+    pub(crate) link: bool,
     #[command(flatten)]
     pub(crate) claims: Option<TokenClaims>,
 }

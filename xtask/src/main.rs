@@ -6,6 +6,7 @@
 //! Read next: [`cli`] for what can be asked, one file of [`commands`] for each answer, [`failure`] for how things go wrong.
 
 mod bench;
+mod browser;
 mod cli;
 mod commands;
 mod failure;

@@ -46,15 +46,15 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> FanOut
         let rows = &self.broadcast.connections;
         let shards = rows.shards();
         let share = self.inline_max.div_ceil(shards as usize).max(1);
-        let pages = (0..shards).map(|shard| rows.in_shard(&whole.room, shard, None, Some(share + 1)));
+        let now = self.broadcast.clock.now_seconds();
+        let pages = (0..shards).map(|shard| rows.peers_in_shard(&whole.room, shard, None, Some(share + 1), now));
         let pages = try_join_all(pages).await?;
         let small = pages
             .iter()
             .all(|page| page.connections.len() <= share && page.next.is_none());
         if small {
-            let now = self.broadcast.clock.now_seconds();
-            let connections = pages.iter().flat_map(|page| &page.connections);
-            let receivers = connections.filter(|row| row.id != whole.except && row.expires_at > now);
+            let peers = pages.into_iter().flat_map(|page| page.connections);
+            let receivers = peers.filter(|peer| peer.id != whole.except);
             let mut report = self.broadcast.to(receivers, &whole.frame, 1).await;
             self.leave_rest(whole, &mut report).await;
             return Ok(Reach::Here(report));

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::broadcast::{Broadcast, BroadcastReport, IN_FLIGHT_MAX, SLOW_ATTEMPTS_MAX};
-use crate::model::{ConnectionId, Leg, Peer};
+use crate::model::{ConnectionId, Leg};
 use crate::ports::{Clock, ForgetConnection, HandOver, ListRoom, PortError, SendFrame};
 
 /// So long before its deadline an invocation begins no further post: what is on its way by then may have to be repeated
@@ -141,25 +141,24 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> RunLeg
     /// in the order of the ids, and all that have begun are awaited.
     async fn serve(&self, leg: &Leg, stop_at_ms: u64) -> Result<(BroadcastReport, Option<ConnectionId>), PortError> {
         let Broadcast { connections, clock, .. } = &self.broadcast;
-        let now = clock.now_seconds();
         let pace = Pace::new(clock, self.posts_per_second);
         // A state of `None` means that there is no further page.
         let pages = stream::try_unfold(Some(leg.after.clone()), |after| async move {
             let Some(after) = after else { return Ok(None) };
-            let page = connections.in_shard(&leg.room, leg.shard, after.as_ref(), None).await?;
+            let page = connections.peers_in_shard(&leg.room, leg.shard, after.as_ref(), None, clock.now_seconds());
+            let page = page.await?;
             Ok::<_, PortError>(Some((stream::iter(page.connections).map(Ok), page.next.map(Some))))
         });
         pages
             .try_flatten()
-            .try_filter(|row| std::future::ready(row.id != leg.except && row.expires_at > now))
-            .and_then(|row| async {
+            .try_filter(|peer| std::future::ready(peer.id != leg.except))
+            .and_then(|peer| async {
                 pace.turn().await;
-                Ok(row)
+                Ok(peer)
             })
             .try_take_while(|_| std::future::ready(Ok(clock.now_ms() < stop_at_ms)))
             // The next page is read while these are on their way.
-            .map_ok(|row| async move {
-                let peer = Peer::from(&row);
+            .map_ok(|peer| async move {
                 let outcome = self.broadcast.deliver(&peer, &leg.frame, SLOW_ATTEMPTS_MAX).await;
                 Ok((peer, outcome))
             })
@@ -209,7 +208,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::model::{Connection, MessageId};
+    use crate::model::{Connection, MessageId, Peer};
     use crate::testing::{Answer, FakeClock, FakeConnections, FakeGateway, FakeLegs, connection, leg};
 
     const NOW: u64 = 100_000;

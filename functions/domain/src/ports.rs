@@ -5,7 +5,7 @@ use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::model::{Connection, ConnectionId, Leg, Message, MessageId, Room, Session};
+use crate::model::{Connection, ConnectionId, Leg, Message, MessageId, Peer, Room, Session};
 
 /// The outside did not do what it was asked. Not the fault of a client.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,17 @@ pub trait ListRoom: Sync {
         most: Option<usize>,
     ) -> impl Future<Output = Result<Page, PortError>> + Send;
 
+    /// Returns the same as [`ListRoom::in_shard`] for those who only receive: no more than that takes, and nobody who has
+    /// expired by `now`, in seconds. A large room is read this way.
+    fn peers_in_shard(
+        &self,
+        room: &Room,
+        shard: u32,
+        after: Option<&ConnectionId>,
+        most: Option<usize>,
+        now: u64,
+    ) -> impl Future<Output = Result<Page<Peer>, PortError>> + Send;
+
     /// Returns whether [`ListRoom::in_shard`] shows this connection in its room by now.
     fn shows(&self, connection: &Connection) -> impl Future<Output = Result<bool, PortError>> + Send;
 }
@@ -112,12 +123,21 @@ pub trait ConnectionRepository:
 impl<R: RememberConnection + ForgetConnection + CountAction + MoveConnection + ListRoom> ConnectionRepository for R {}
 
 /// Some of the connections of a shard.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T = Connection> {
     /// The connections; may be empty although more follow.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<T>,
     /// What to pass as `after` for the next page; nothing after the last.
     pub next: Option<ConnectionId>,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self {
+            connections: Vec::new(),
+            next: None,
+        }
+    }
 }
 
 /// Brings frames to connected clients.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::access::Caller;
-use crate::model::{Connection, ConnectionId, Identity, Leg, Message, MessageId, MessageKind, Room, Session};
+use crate::model::{Connection, ConnectionId, Identity, Leg, Message, MessageId, MessageKind, Peer, Room, Session};
 use crate::ports::{
     Clock, CloseConnection, Closing, CountAction, Counted, Delivery, Excerpt, ForgetConnection, HandOver, ListRoom,
     MessageIds, MoveConnection, Page, PortError, ReadHistory, RecordMessage, RememberConnection, SendFrame, TokenError,
@@ -237,6 +237,20 @@ impl ListRoom for FakeConnections {
         });
         let connections: Vec<_> = rest.by_ref().take(most.unwrap_or(PAGE_ITEMS_MAX)).cloned().collect();
         let next = rest.next().and_then(|_| connections.last()).map(|last| last.id.clone());
+        Ok(Page { connections, next })
+    }
+
+    async fn peers_in_shard(
+        &self,
+        room: &Room,
+        shard: u32,
+        after: Option<&ConnectionId>,
+        most: Option<usize>,
+        now: u64,
+    ) -> Result<Page<Peer>, PortError> {
+        let Page { connections, next } = self.in_shard(room, shard, after, most).await?;
+        let alive = connections.iter().filter(|row| row.expires_at > now);
+        let connections = alive.map(Peer::from).collect();
         Ok(Page { connections, next })
     }
 

@@ -19,13 +19,14 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Region};
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, Select};
 use functions_domain::ports::{
     CountAction, Counted, ForgetConnection, ListRoom, MoveConnection, Page, PortError, RememberConnection,
 };
-use functions_domain::{Connection, ConnectionId, Identity, Room, Session};
+use functions_domain::{Connection, ConnectionId, Identity, Peer, Room, Session};
 
 use super::Aws;
 use crate::config::ConfigError;
@@ -72,6 +73,34 @@ impl DynamoDb {
             rates_table: rates_table.to_owned(),
             shards,
         }
+    }
+
+    fn query(&self, room: &Room, shard: u32, after: Option<&ConnectionId>, most: Option<usize>) -> QueryFluentBuilder {
+        let room_shard = self.room_shard(room, shard);
+        let start = after.map(|id| Item::from([owned(("roomShard", room_shard.clone())), owned(Self::key(id))]));
+        self.client
+            .query()
+            .table_name(&self.table)
+            .index_name(ROOM_INDEX)
+            .key_condition_expression("roomShard = :shard")
+            .expression_attribute_values(":shard", room_shard)
+            .set_exclusive_start_key(start)
+            .set_limit(most.map(|most| i32::try_from(most).unwrap_or(i32::MAX)))
+    }
+
+    async fn page<T>(
+        &self,
+        query: QueryFluentBuilder,
+        room: &Room,
+        row: impl Fn(&Item) -> Option<T>,
+    ) -> Result<Page<T>, PortError> {
+        let output = query.send().await;
+        let output = output.map_err(|error| PortError::new(format!("query the connections of room {room}"), error))?;
+        let next = output
+            .last_evaluated_key()
+            .and_then(|key| Some(ConnectionId::new(text(key, "connectionId")?)));
+        let connections = output.items().iter().filter_map(row).collect();
+        Ok(Page { connections, next })
     }
 
     fn room_shard(&self, room: &Room, shard: u32) -> AttributeValue {
@@ -243,25 +272,24 @@ impl ListRoom for DynamoDb {
         after: Option<&ConnectionId>,
         most: Option<usize>,
     ) -> Result<Page, PortError> {
-        let room_shard = self.room_shard(room, shard);
-        let start = after.map(|id| Item::from([owned(("roomShard", room_shard.clone())), owned(Self::key(id))]));
-        let output = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name(ROOM_INDEX)
-            .key_condition_expression("roomShard = :shard")
-            .expression_attribute_values(":shard", room_shard)
-            .set_exclusive_start_key(start)
-            .set_limit(most.map(|most| i32::try_from(most).unwrap_or(i32::MAX)))
-            .send()
-            .await
-            .map_err(|error| PortError::new(format!("query the connections of room {room}"), error))?;
-        let connections = output.items().iter().filter_map(from_item).collect();
-        let next = output
-            .last_evaluated_key()
-            .and_then(|key| Some(ConnectionId::new(text(key, "connectionId")?)));
-        Ok(Page { connections, next })
+        self.page(self.query(room, shard, after, most), room, from_item).await
+    }
+
+    async fn peers_in_shard(
+        &self,
+        room: &Room,
+        shard: u32,
+        after: Option<&ConnectionId>,
+        most: Option<usize>,
+        now: u64,
+    ) -> Result<Page<Peer>, PortError> {
+        // A broadcast reads little else: to decode the attributes that it has no use for took a tenth of its time.
+        let query = self
+            .query(room, shard, after, most)
+            .projection_expression("connectionId, connectedAt")
+            .filter_expression("expiresAt > :now")
+            .expression_attribute_values(":now", AttributeValue::N(now.to_string()));
+        self.page(query, room, peer).await
     }
 
     async fn shows(&self, connection: &Connection) -> Result<bool, PortError> {
@@ -347,6 +375,13 @@ fn parse(item: &Item) -> Option<Connection> {
         },
         connected_at: number("connectedAt")?,
         expires_at: number("expiresAt")?,
+    })
+}
+
+fn peer(item: &Item) -> Option<Peer> {
+    Some(Peer {
+        id: ConnectionId::new(text(item, "connectionId")?),
+        connected_at: seconds(item, "connectedAt")?,
     })
 }
 

@@ -11,6 +11,7 @@ mod default;
 mod disconnect;
 mod room;
 mod send_message;
+mod web;
 
 pub use admin::{Admin, admin};
 pub use authorize::authorize;
@@ -20,6 +21,7 @@ pub use default::default;
 pub use disconnect::disconnect;
 pub use room::{RoomActions, room};
 pub use send_message::send_message;
+pub use web::{UrlResponse, UrlResponseHeaders, web};
 
 use functions_domain::{BroadcastReport, MessageId};
 use serde::Serialize;

@@ -53,6 +53,7 @@ impl Census {
         }
         let (listed, name) = match target.kind {
             Kind::Function | Kind::Alias | Kind::Permission => (&self.functions, "FunctionName"),
+            Kind::Url => (&self.functions, "TargetFunctionArn"),
             Kind::Role | Kind::RolePolicy => (&self.roles, "RoleName"),
             Kind::Table => (&self.tables, "TableName"),
             Kind::Parameter
@@ -73,7 +74,7 @@ impl Census {
 }
 
 /// Returns the name in what Lambda accepts as one: a name or an ARN, with or without a version.
-fn bare(function: &str) -> &str {
+pub(crate) fn bare(function: &str) -> &str {
     let mut parts = function.split(':');
     match function.starts_with("arn:") {
         true => parts.nth(6),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::{try_join_all, try_join3, try_join5};
+use futures_util::future::{try_join_all, try_join4, try_join5};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
 use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
@@ -11,7 +11,7 @@ use crate::census::Census;
 use crate::error::refused;
 use crate::repeat::repeated;
 use crate::shape::text;
-use crate::{Session, alias, apigatewayv2, dynamodb, function, iam, logs, permission, ssm};
+use crate::{Session, alias, apigatewayv2, dynamodb, function, iam, logs, permission, ssm, url};
 
 /// AWS, or what listens at its endpoint override.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ impl AwsCloud {
             | Kind::Function
             | Kind::Alias
             | Kind::Permission
+            | Kind::Url
             | Kind::LogGroup => Err(misdirected(target.kind)),
         }?;
         Ok(live.map(|live| (target.id.clone(), live)))
@@ -82,6 +83,7 @@ enum Reading {
     Functions,
     LogGroups,
     Permissions,
+    Urls,
 }
 
 impl Reading {
@@ -99,6 +101,7 @@ impl Reading {
             | Kind::Stage => Self::InApi,
             Kind::LogGroup => Self::LogGroups,
             Kind::Permission => Self::Permissions,
+            Kind::Url => Self::Urls,
         }
     }
 }
@@ -120,16 +123,18 @@ impl Cloud for AwsCloud {
             let may_exist = |target: &&Target| !census.rules_out(target);
             let functions: Vec<_> = by(Reading::Functions).filter(may_exist).collect();
             let permissions: Vec<_> = by(Reading::Permissions).filter(may_exist).collect();
+            let urls: Vec<_> = by(Reading::Urls).filter(may_exist).collect();
             let counted = by(Reading::Counted).filter(may_exist);
-            try_join3(
+            try_join4(
                 try_join_all(counted.map(|target| repeated(move || self.observe_single(target)))),
                 repeated(|| function::observe(session, &functions)),
                 repeated(|| permission::observe(session, &permissions)),
+                repeated(|| url::observe(session, &urls)),
             )
             .await
         };
         // Parts are repeated by themselves: of many reads one nearly always fails where one in twenty does.
-        let (parameters, (counted, functions, permissions), apis, in_apis, log_groups) = try_join5(
+        let (parameters, (counted, functions, permissions, urls), apis, in_apis, log_groups) = try_join5(
             parameters,
             after_census,
             repeated(|| apigatewayv2::observe_apis(session, &apis)),
@@ -146,6 +151,7 @@ impl Cloud for AwsCloud {
             .chain(functions)
             .chain(log_groups)
             .chain(permissions)
+            .chain(urls)
             .collect())
     }
 
@@ -158,6 +164,7 @@ impl Cloud for AwsCloud {
             Kind::Function => function::reconcile(session, desired, live).await,
             Kind::Alias => alias::reconcile(session, desired, live).await,
             Kind::Permission => permission::reconcile(session, desired, live).await,
+            Kind::Url => url::reconcile(session, desired, live).await,
             Kind::LogGroup => logs::reconcile(session, desired, live).await,
             Kind::Parameter => ssm::reconcile(session, desired, live).await,
             Kind::Api
@@ -197,6 +204,7 @@ impl Cloud for AwsCloud {
                 Some(function) => permission::delete(session, function, id).await,
                 None => Ok(()),
             },
+            Kind::Url => url::delete(session, id).await,
             Kind::LogGroup => logs::delete(session, id).await,
             Kind::Parameter => ssm::delete(session, id).await,
             Kind::Api

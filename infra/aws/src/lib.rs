@@ -26,6 +26,7 @@ mod state;
 mod tail;
 mod throttle;
 mod turns;
+mod url;
 
 pub use cloud::AwsCloud;
 pub use session::{Session, SessionError, SessionOptions};

@@ -16,7 +16,15 @@ use crate::shape::{Shape, as_desired, differs, required, text};
 use crate::throttle::Service;
 
 /// All properties: a statement cannot be changed, only replaced.
-const PROPERTIES: [&str; 5] = ["FunctionName", "Action", "Principal", "SourceAccount", "SourceArn"];
+const PROPERTIES: [&str; 7] = [
+    "FunctionName",
+    "Action",
+    "Principal",
+    "SourceAccount",
+    "SourceArn",
+    "FunctionUrlAuthType",
+    "InvokedViaFunctionUrl",
+];
 
 /// Reads the statements that the targets name.
 pub(crate) async fn observe(session: &Session, targets: &[&Target]) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
@@ -106,7 +114,9 @@ async fn add(session: &Session, desired: &Desired) -> Result<(), CloudError> {
         .action(required(desired, "Action")?)
         .principal(required(desired, "Principal")?)
         .set_source_account(text(&desired.properties, "SourceAccount").map(str::to_owned))
-        .set_source_arn(text(&desired.properties, "SourceArn").map(str::to_owned));
+        .set_source_arn(text(&desired.properties, "SourceArn").map(str::to_owned))
+        .set_function_url_auth_type(text(&desired.properties, "FunctionUrlAuthType").map(Into::into))
+        .set_invoked_via_function_url(desired.properties.get("InvokedViaFunctionUrl").and_then(Json::as_bool));
     session
         .sdk(Service::Lambda, "lambda:AddPermission", call.send())
         .await
@@ -158,11 +168,20 @@ fn shape(function: &str, statement: &Json) -> Shape {
         .set("Action", statement.get("Action").cloned())
         .set("Principal", principal)
         .set("SourceAccount", condition(statement, "aws:SourceAccount"))
-        .set("SourceArn", condition(statement, "aws:SourceArn"));
+        .set("SourceArn", condition(statement, "aws:SourceArn"))
+        .set(
+            "FunctionUrlAuthType",
+            condition(statement, "lambda:FunctionUrlAuthType"),
+        )
+        .set(
+            "InvokedViaFunctionUrl",
+            condition(statement, "lambda:InvokedViaFunctionUrl").map(|value| value == "true"),
+        );
     shape
 }
 
-/// Returns the value of a condition key. Keys are case-insensitive, and Lambda writes `AWS:SourceArn`.
+/// Returns the value of a condition key. Keys are case-insensitive, and Lambda writes `AWS:SourceArn`; truth values are
+/// texts.
 fn condition<'a>(statement: &'a Json, key: &str) -> Option<&'a str> {
     let operators = statement.get("Condition")?.as_object()?;
     operators
@@ -195,5 +214,33 @@ mod tests {
             "SourceArn": "arn:aws:execute-api:eu-central-1:123456789012:abc/dev/$connect",
         });
         assert_eq!(Json::Object(shape("f:live", &statement).0), expected);
+    }
+
+    #[test]
+    fn the_statements_of_a_public_url_have_the_shapes_of_declared_permissions() {
+        let statement = |action: &str, condition: Json| {
+            json!({
+                "Sid": "S", "Effect": "Allow", "Principal": "*", "Action": action,
+                "Resource": "arn:aws:lambda:eu-central-1:123456789012:function:f:live", "Condition": condition,
+            })
+        };
+        for (action, condition, property, value) in [
+            (
+                "lambda:InvokeFunctionUrl",
+                json!({"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}),
+                "FunctionUrlAuthType",
+                json!("NONE"),
+            ),
+            (
+                "lambda:InvokeFunction",
+                json!({"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}),
+                "InvokedViaFunctionUrl",
+                json!(true),
+            ),
+        ] {
+            let mut expected = json!({"FunctionName": "f:live", "Action": action, "Principal": "*"});
+            expected[property] = value;
+            assert_eq!(Json::Object(shape("f:live", &statement(action, condition)).0), expected);
+        }
     }
 }

@@ -29,6 +29,7 @@ use infra_cdk::{Context, Kind};
 use infra_engine::{Class, CloudError, Properties};
 use infra_sigv4::CallError;
 use serde_json::Value as Json;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::credentials::Cached;
@@ -258,6 +259,29 @@ impl Session {
             let result = on_any_core(call).await.map_err(|error| from_sdk(operation, &error));
             self.noted(service, result)
         }
+    }
+
+    /// Makes one call with a large body, on a thread of its own: to encode and digest megabytes would keep what is short,
+    /// and what the longest chain of steps waits for, from the cores.
+    pub(crate) fn upload<T, E>(
+        &self,
+        service: Service,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'static,
+    ) -> impl Future<Output = Result<T, CloudError>>
+    where
+        T: Send + 'static,
+        E: ProvideErrorMetadata + Error + Send + 'static,
+    {
+        let call = Box::pin(call);
+        let thread = async move {
+            let runtime = Handle::current();
+            let uploading = tokio::task::spawn_blocking(move || runtime.block_on(call));
+            uploading
+                .await
+                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        };
+        self.sdk(service, operation, thread)
     }
 
     /// Makes one call that changes an API or something in it; it waits its turn where such changes are in conflict.

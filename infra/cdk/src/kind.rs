@@ -32,6 +32,8 @@ pub enum Kind {
     Alias,
     /// `AWS::Lambda::Permission`
     Permission,
+    /// `AWS::Lambda::Url`: an HTTPS address of a function or of one of its aliases.
+    Url,
     /// `AWS::Logs::LogGroup`
     LogGroup,
     /// `AWS::SSM::Parameter` of the type `SecureString`, whose value is generated at creation and never read back.
@@ -54,6 +56,7 @@ impl Kind {
         Self::Function,
         Self::Alias,
         Self::Permission,
+        Self::Url,
         Self::LogGroup,
         Self::Parameter,
     ];
@@ -75,6 +78,7 @@ impl Kind {
             Self::Function => "AWS::Lambda::Function",
             Self::Alias => "AWS::Lambda::Alias",
             Self::Permission => "AWS::Lambda::Permission",
+            Self::Url => "AWS::Lambda::Url",
             Self::LogGroup => "AWS::Logs::LogGroup",
             Self::Parameter => "AWS::SSM::Parameter",
         }
@@ -99,7 +103,8 @@ impl Kind {
             | Self::Stage
             | Self::RolePolicy
             | Self::Alias
-            | Self::Permission => None,
+            | Self::Permission
+            | Self::Url => None,
         }
     }
 
@@ -118,6 +123,7 @@ impl Kind {
             | Self::Function
             | Self::Alias
             | Self::Permission
+            | Self::Url
             | Self::LogGroup
             | Self::Parameter => false,
         }
@@ -156,6 +162,8 @@ impl Kind {
             Self::Function => &["FunctionName", "Arn", "Version"],
             Self::LogGroup => &["LogGroupName", "Arn"],
             Self::Parameter => &["Name", "Arn"],
+            // With a slash at its end.
+            Self::Url => &["FunctionUrl"],
             Self::RouteResponse | Self::RolePolicy | Self::Alias | Self::Permission => &[],
         }
     }
@@ -178,6 +186,7 @@ impl Kind {
             | Self::RolePolicy
             | Self::Alias
             | Self::Permission
+            | Self::Url
             | Self::LogGroup
             | Self::Parameter => &[],
         }
@@ -197,7 +206,8 @@ impl Kind {
             | Self::RouteResponse
             | Self::Stage
             | Self::Alias
-            | Self::Permission => false,
+            | Self::Permission
+            | Self::Url => false,
         }
     }
 

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::function_url;
 use crate::iam::{self, Statement};
 use crate::stack::{Draft, DraftStack};
-use crate::{Kind, LogicalId, RemovalPolicy, Resource, Value, physical_name};
+use crate::{FunctionUrl, FunctionUrlAuthType, Kind, LogicalId, RemovalPolicy, Resource, Value, physical_name};
 
 /// Longest names that Lambda and IAM accept.
 const NAME_LENGTH_MAX: usize = 64;
@@ -29,6 +30,7 @@ pub(crate) struct FunctionParts {
     memory_mb: u32,
     timeout_seconds: u32,
     has_alias: bool,
+    url: Option<FunctionUrlAuthType>,
     environment: BTreeMap<String, Value>,
     statements: Vec<Statement>,
 }
@@ -40,6 +42,7 @@ impl Function {
             memory_mb: 256,
             timeout_seconds: 10,
             has_alias: true,
+            url: None,
             environment: BTreeMap::new(),
             statements: Vec::new(),
         };
@@ -126,6 +129,13 @@ impl Function {
         }
     }
 
+    /// Gives the function an HTTPS address of its own, or changes who may call it.
+    #[must_use]
+    pub fn add_function_url(&self, auth_type: FunctionUrlAuthType) -> FunctionUrl {
+        self.change(|parts| parts.url = Some(auth_type));
+        FunctionUrl::of(&self.name)
+    }
+
     fn has_alias(&self) -> bool {
         let draft = self.draft.borrow();
         draft.functions.get(&self.name).is_some_and(|parts| parts.has_alias)
@@ -172,6 +182,9 @@ pub(crate) struct Callee {
     pub(crate) name: Value,
     /// The ARN of the same. It is computed: who only mentions it waits for nothing.
     pub(crate) arn: Value,
+    /// The function itself, and its ARN without an alias.
+    pub(crate) function: LogicalId,
+    pub(crate) function_arn: Value,
     /// What a permission to call it lies in.
     pub(crate) container: LogicalId,
     /// Whether it is an alias.
@@ -197,7 +210,12 @@ impl Callee {
         Self {
             name: qualified("FunctionName"),
             arn: qualified("Arn"),
-            container: if is_alias { ids.alias } else { ids.function },
+            function_arn: Value::Attribute {
+                of: ids.function.clone(),
+                name: "Arn",
+            },
+            container: if is_alias { ids.alias } else { ids.function.clone() },
+            function: ids.function,
             is_alias,
         }
     }
@@ -320,6 +338,9 @@ impl FunctionParts {
         ] {
             resource.removal_policy = RemovalPolicy::Delete;
             draft.add(id, resource);
+        }
+        if let Some(auth_type) = self.url {
+            function_url::add_to(draft, &self.name, auth_type);
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod apigatewayv2;
 mod dynamodb;
+mod function_url;
 mod graph;
 mod iam;
 mod id;
@@ -23,6 +24,7 @@ mod value;
 
 pub use apigatewayv2::WebSocketApi;
 pub use dynamodb::{Table, TableRef};
+pub use function_url::{FunctionUrl, FunctionUrlAuthType};
 pub use graph::{Graph, Mistake, Mistakes};
 pub use iam::Statement;
 pub use id::{LogicalId, LogicalIdError, StackId, physical_name};

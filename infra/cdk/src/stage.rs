@@ -48,7 +48,7 @@ pub struct Settings {
     /// How rooms are served.
     #[serde(default)]
     pub rooms: RoomSettings,
-    /// Origins of web pages that may connect, for example `https://chat.example.com`; empty: any.
+    /// Origins of web pages that may connect beside the stack's own, for example `https://chat.example.com`; empty: any.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
 }

@@ -231,6 +231,7 @@ const fn is_in_template(resource: &Resource) -> bool {
         | Kind::Function
         | Kind::Alias
         | Kind::Permission
+        | Kind::Url
         | Kind::LogGroup => true,
     }
 }
@@ -322,7 +323,8 @@ const fn tags_are_a_list(kind: Kind) -> bool {
         | Kind::Stage
         | Kind::RolePolicy
         | Kind::Alias
-        | Kind::Permission => false,
+        | Kind::Permission
+        | Kind::Url => false,
     }
 }
 

@@ -178,6 +178,7 @@ impl Context {
             Kind::RolePolicy
             | Kind::Alias
             | Kind::Permission
+            | Kind::Url
             | Kind::Api
             | Kind::Integration
             | Kind::Authorizer

@@ -623,6 +623,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             } = &prepared;
             let known = Known::of(graph, self.cloud.context(), packages, live);
             if plan.is_empty() && self.is_recorded(graph, &known, &prepared) {
+                if *goal == Goal::Destroy {
+                    self.store.remove_if_empty().await.map_err(EngineError::Store)?;
+                }
                 return Ok(Ready::NothingToDo(prepared.record));
             }
             let now = self.time.now();

@@ -3,7 +3,8 @@
 //! - What is made waits for what it depends on (law 7 of ARCHITECTURE.md).
 //! - A snapshot waits for every change and every removal among its members.
 //! - What sends callers elsewhere (an alias that is moved, a stage that is given another deployment) waits for all that
-//!   they may need there, so that either all of it is new to them or nothing.
+//!   they may need there, so that either all of it is new to them or nothing. An alias does not wait for functions that
+//!   need an alias themselves, such as one that knows the URL of another function.
 //! - What is removed waits for those that needed it: until they are gone, or do not refer to it any more.
 //! - What leaves the stack is removed last, so that a failed deployment has taken nothing away.
 
@@ -24,11 +25,19 @@ pub(crate) fn arrange(mut steps: BTreeMap<StepId, Step>, graph: &Graph, record: 
             users.entry(needed).or_default().push(user);
         }
     }
+    let mut beyond_aliases = BTreeSet::new();
+    for (id, resource) in graph.in_order() {
+        let mut needed = graph.dependencies(id).into_iter();
+        if resource.kind == Kind::Alias || needed.any(|needed| beyond_aliases.contains(&needed)) {
+            beyond_aliases.insert(id.clone());
+        }
+    }
     let order = Order {
         graph,
         record,
         actions: &actions,
         users,
+        beyond_aliases,
     };
     for (id, step) in &mut steps {
         let mut after = match id {
@@ -47,6 +56,8 @@ struct Order<'a> {
     actions: &'a BTreeMap<StepId, Action>,
     /// Who is declared to need a resource.
     users: BTreeMap<LogicalId, Vec<&'a LogicalId>>,
+    /// Aliases and what needs any, directly or not.
+    beyond_aliases: BTreeSet<LogicalId>,
 }
 
 impl Order<'_> {
@@ -75,6 +86,7 @@ impl Order<'_> {
     /// Returns what must be ready before the callers of something that exists are sent elsewhere.
     fn before_switch(&self, id: &LogicalId) -> BTreeSet<StepId> {
         let kind = |id| self.graph.resources().get(id).map(|resource| resource.kind);
+        let is_reached = |other: &LogicalId| kind(id) != Some(Kind::Alias) || !self.beyond_aliases.contains(other);
         let exists = matches!(
             self.actions.get(&StepId::Apply(id.clone())),
             Some(Action::Update | Action::Adopt)
@@ -86,7 +98,7 @@ impl Order<'_> {
         };
         let steps = self.actions.keys().filter(|_| exists);
         steps
-            .filter(|step| matches!(step, StepId::Apply(other) if kind(other).is_some_and(needs)))
+            .filter(|step| matches!(step, StepId::Apply(other) if is_reached(other) && kind(other).is_some_and(needs)))
             .cloned()
             .collect()
     }

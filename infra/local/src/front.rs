@@ -1,6 +1,7 @@
 //! The one listener: finds the service of a request and hands it over.
 //!
-//! A WebSocket upgrade or `@connections` call goes to [`crate::gateway`]; everything else to the service named in the
+//! A WebSocket upgrade or `@connections` call goes to [`crate::gateway`], a request to a function URL to
+//! [`crate::lambda`]; everything else to the service named in the
 //! SigV4 credential scope. How both are found is in [`crate::route`].
 //!
 //! The listener is bound to the loopback interface only. Because anyone who may call it can run programs here (that is
@@ -19,7 +20,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::cloud::{Account, Cloud, SharedCloud};
 use crate::iam::Access;
@@ -28,6 +29,9 @@ use crate::route::{self, Scope};
 use crate::unkind::{Call, Unkind, Unkindness};
 use crate::wire::{ApiError, Request, Response, rest_json};
 use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm, sts};
+
+/// Larger bodies, such as packages, are decoded and digested on a thread of their own, so that no other call waits for it.
+const LARGE_BODY_BYTES: usize = 100_000;
 
 /// Bodies up to this size are read: a function's zip of up to 50 MB arrives in base64.
 const BODY_BYTES_MAX: usize = 100 * 1024 * 1024;
@@ -252,6 +256,9 @@ async fn front(State(cloud): State<SharedCloud>, request: axum::extract::Request
             Some(trouble) => gateway::handle_badly(&cloud, address, request, trouble).await,
         };
     }
+    if let Some(address) = route::function_url(request.headers(), request.uri()) {
+        return lambda::call_url(&cloud, address, request).await;
+    }
     if request.uri().path() == "/_local/health" {
         return health(&cloud);
     }
@@ -290,7 +297,15 @@ async fn front(State(cloud): State<SharedCloud>, request: axum::extract::Request
     if !passage.happens() {
         return instead.unwrap_or_default();
     }
-    let served = serve(&cloud, service, request).await;
+    let served = if request.body.len() < LARGE_BODY_BYTES {
+        serve(&cloud, service, request).await
+    } else {
+        let (runtime, cloud) = (Handle::current(), Arc::clone(&cloud));
+        let serving = spawn_blocking(move || runtime.block_on(serve(&cloud, service, request)));
+        serving
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    };
     instead.unwrap_or(served)
 }
 
@@ -321,12 +336,13 @@ async fn serve(cloud: &SharedCloud, service: &str, request: Request) -> Response
 
 /// Returns service and scope of a control-plane call, or why it may not go on.
 fn admit(cloud: &Cloud, parts: &http::request::Parts) -> Result<(&'static str, Scope), ApiError> {
-    // Browsers send this header with every call that changes something, and pages cannot remove it.
-    if parts.headers.contains_key(header::ORIGIN) {
+    // Browsers send the first header with every call that changes something, the second with all, and pages cannot remove
+    // them. Pages that functions serve come from this very origin.
+    if parts.headers.contains_key(header::ORIGIN) || parts.headers.contains_key("sec-fetch-site") {
         return Err(ApiError::new(
             403,
             "AccessDeniedException",
-            "the local cloud answers no control-plane calls from web pages (the request has an Origin header)",
+            "the local cloud answers no control-plane calls from web pages (the request has a header that only browsers send)",
         ));
     }
     let scope = route::scope(&parts.headers, &parts.uri).ok_or_else(|| {

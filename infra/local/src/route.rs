@@ -5,6 +5,7 @@
 use http::{HeaderMap, Uri, header};
 
 use crate::gateway::Address;
+use crate::lambda::{URL_PATH, UrlAddress};
 
 /// Path under which every API is reachable without name resolution.
 const EXECUTE_API: &str = "/_aws/execute-api/";
@@ -70,6 +71,25 @@ pub(crate) fn address(headers: &HeaderMap, uri: &Uri) -> Option<Address> {
     Some(in_api(api_id, uri.path().trim_start_matches('/')))
 }
 
+/// Returns the address of a function URL, for `/_aws/lambda-url/{id}[/rest]` on any host and for all paths on the host
+/// `{id}.lambda-url.{region}.localhost[:port]`.
+pub(crate) fn function_url(headers: &HeaderMap, uri: &Uri) -> Option<UrlAddress> {
+    if let Some(path) = uri.path().strip_prefix(URL_PATH) {
+        let (id, path) = path.split_at(path.find('/').unwrap_or(path.len()));
+        return Some(UrlAddress {
+            id: id.to_owned(),
+            path: path.to_owned(),
+        });
+    }
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let name = host.split_once(':').map_or(host, |(name, _port)| name);
+    let (id, _region) = name.strip_suffix(".localhost")?.split_once(".lambda-url.")?;
+    Some(UrlAddress {
+        id: id.to_owned(),
+        path: uri.path().to_owned(),
+    })
+}
+
 fn in_api(api_id: &str, path: &str) -> Address {
     let (stage, rest) = path.split_once('/').unwrap_or((path, ""));
     let rest = if rest.is_empty() {
@@ -119,6 +139,25 @@ mod tests {
                 "{value}"
             );
         }
+    }
+
+    #[test]
+    fn a_function_url_is_found_by_path_or_host() {
+        let expected = |path: &str| {
+            Some(UrlAddress {
+                id: "abc".into(),
+                path: path.into(),
+            })
+        };
+        let by_path = |path: &str| function_url(&HeaderMap::new(), &path.parse().unwrap());
+        assert_eq!(by_path("/_aws/lambda-url/abc"), expected(""));
+        assert_eq!(by_path("/_aws/lambda-url/abc/?x=1"), expected("/"));
+        assert_eq!(by_path("/_aws/lambda-url/abc/a/b%20c"), expected("/a/b%20c"));
+        assert_eq!(by_path("/2021-10-31/functions/f/url"), None);
+        let host = headers(header::HOST, "abc.lambda-url.us-east-1.localhost:4566");
+        assert_eq!(function_url(&host, &Uri::from_static("/a")), expected("/a"));
+        let host = headers(header::HOST, "abc.execute-api.localhost:4566");
+        assert_eq!(function_url(&host, &Uri::from_static("/a")), None);
     }
 
     #[test]

@@ -69,6 +69,9 @@ fn law_9_functions_of_any_stack_may_do_what_they_were_granted_and_nothing_else()
             let authorize = expected.get_mut("chat-test-authorize").unwrap();
             authorize.insert(format!("ssm:GetParameter {key}"));
         }
+        if shape.url.is_some() {
+            expected.insert("chat-test-web".to_owned(), BTreeSet::from(logs("chat-test-web")));
+        }
         for (_, function, _) in &shape.routes {
             let name = format!("chat-test-{function}");
             let tables = shape.tables.iter().map(|(table, _)| {
@@ -104,7 +107,7 @@ fn law_9_each_function_may_do_exactly_what_it_does() {
             ("execute-api:ManageConnections", &end),
         ];
         let speak = [("dynamodb:PutItem", &messages), ("lambda:InvokeFunction", &broadcast)];
-        let expected: [(&str, Vec<(&str, &String)>); 8] = [
+        let expected: [(&str, Vec<(&str, &String)>); 9] = [
             ("admin", [&talk[..], &act, &speak].concat()),
             ("authorize", vec![("ssm:GetParameter", &key)]),
             (
@@ -116,6 +119,7 @@ fn law_9_each_function_may_do_exactly_what_it_does() {
             ("disconnect", talk.to_vec()),
             ("room", [&talk[..], &act, &[("dynamodb:Query", &messages)]].concat()),
             ("send-message", [&talk[..], &act, &speak].concat()),
+            ("web", vec![]),
         ];
         let expected: BTreeMap<_, BTreeSet<_>> = expected
             .into_iter()
@@ -153,12 +157,16 @@ fn nothing_is_granted_by_wildcard() {
 }
 
 #[test]
-fn api_gateway_alone_may_call_functions_and_only_for_one_source() {
+fn api_gateway_alone_may_call_functions_and_only_for_one_source_but_everybody_the_page() {
     for (stage, (region, graph)) in common::stages() {
         let resolved = common::resolved(&region, &graph);
         for (id, resource) in graph.resources() {
             let properties = &resolved[id];
-            if resource.kind == Kind::Permission {
+            if resource.kind == Kind::Permission && properties["Principal"] == "*" {
+                let via_url = ["FunctionUrlAuthType", "InvokedViaFunctionUrl"].map(|name| properties.get(name));
+                assert_eq!(via_url.into_iter().flatten().count(), 1, "{stage} {id}");
+                assert_eq!(properties["FunctionName"], format!("chat-{stage}-web:live"));
+            } else if resource.kind == Kind::Permission {
                 assert_eq!(properties["Principal"], "apigateway.amazonaws.com", "{stage} {id}");
                 assert_eq!(properties["SourceAccount"], common::ACCOUNT, "{stage} {id}");
                 let source = properties["SourceArn"].as_str().unwrap();

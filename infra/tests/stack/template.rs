@@ -85,8 +85,13 @@ impl CloudFormation<'_> {
     }
 
     fn attribute(&self, id: &str, attribute: &str) -> String {
-        let (region, account, reference) = (self.region, common::ACCOUNT, self.reference(id));
-        match (self.resources[id]["Type"].as_str().unwrap(), attribute) {
+        let (region, account) = (self.region, common::ACCOUNT);
+        let kind = self.resources[id]["Type"].as_str().unwrap();
+        if (kind, attribute) == ("AWS::Lambda::Url", "FunctionUrl") {
+            return common::assigned(id);
+        }
+        let reference = self.reference(id);
+        match (kind, attribute) {
             ("AWS::ApiGatewayV2::Api", "ApiEndpoint") => {
                 format!("wss://{reference}.execute-api.{region}.amazonaws.com")
             }
@@ -186,8 +191,9 @@ fn made(graph: &Graph) -> BTreeMap<LogicalId, Map<String, Json>> {
     let things = world.things();
     let assigned = things.iter().flat_map(|thing| {
         let id = thing.live.physical_id.as_str();
-        let version = thing.live.attributes.get("Version").map(String::as_str);
-        let names = [Some(id).filter(|id| id.starts_with("id0")), version];
+        let attribute = |name| thing.live.attributes.get(name).map(String::as_str);
+        let id = Some(id).filter(|id| id.starts_with("id0"));
+        let names = [id, attribute("Version"), attribute("FunctionUrl")];
         names
             .into_iter()
             .flatten()

@@ -71,7 +71,8 @@ impl Account {
                 found.push(format!("parameter {} {}", parameter["Name"], parameter["Type"]));
             }
         }
-        let assigned = self.apis(&prefix, &mut found).await?;
+        let mut assigned = self.apis(&prefix, &mut found).await?;
+        self.urls(&prefix, &mut assigned, &mut found).await?;
         self.functions(&prefix, &assigned, &mut found).await?;
         self.roles(&prefix, &assigned, &mut found).await?;
         let rows = self.rows(stack).await?;
@@ -114,6 +115,22 @@ impl Account {
             }
         }
         Ok(assigned)
+    }
+
+    /// Notes function URLs, and their addresses as what AWS assigned.
+    async fn urls(&self, prefix: &str, assigned: &mut Assigned, found: &mut Vec<String>) -> Result<(), Failure> {
+        let functions = self.rest("lambda", "/2015-03-31/functions").await?;
+        let names = list(&functions["Functions"]).filter_map(|function| function["FunctionName"].as_str());
+        for name in names.filter(|name| name.starts_with(prefix)) {
+            let urls = self
+                .rest("lambda", &format!("/2021-10-31/functions/{name}/urls"))
+                .await?;
+            for url in list(&urls["FunctionUrlConfigs"]) {
+                assigned.note(url, "FunctionUrl", "FunctionArn");
+                found.push(format!("url {} {}", url["FunctionArn"], url["AuthType"]));
+            }
+        }
+        Ok(())
     }
 
     async fn functions(&self, prefix: &str, assigned: &Assigned, found: &mut Vec<String>) -> Result<(), Failure> {

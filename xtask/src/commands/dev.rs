@@ -15,6 +15,7 @@ use infra_engine::Packaging;
 use tokio::sync::watch as latest;
 
 use self::watch::{Saved, Watcher};
+use crate::browser;
 use crate::cli::{Dev, TokenClaims};
 use crate::commands::{App, deploy, logs, outputs, token};
 use crate::failure::{Exit, Failure};
@@ -72,6 +73,7 @@ async fn serve(app: &App, options: &Dev, stage: &str, address: &Address, began: 
         app,
         stage,
         address,
+        opens: options.open,
         deployed,
         stack_has_changed: false,
     };
@@ -116,6 +118,8 @@ struct Development<'a> {
     app: &'a App,
     stage: &'a str,
     address: &'a Address,
+    /// Whether the page is opened once it is there.
+    opens: bool,
     deployed: latest::Sender<Option<Deployed>>,
     stack_has_changed: bool,
 }
@@ -241,20 +245,33 @@ impl Development<'_> {
             expires_in: TOKEN_LIFETIME_S,
         };
         let token = token::of_stage(&target, &session, &outputs, &claims).await?;
+        let page = outputs
+            .web_url
+            .as_deref()
+            .map(|page| browser::link(page, &token))
+            .unwrap_or_default();
+        if self.opens
+            && !page.is_empty()
+            && let Err(failure) = browser::open(&page)
+        {
+            ui::report(failure);
+        }
         if self.app.wants_json() {
             let mut json = outputs.json();
             json["endpoint"] = self.address.endpoint.as_str().into();
             json["token"] = token.into();
+            json["link"] = page.into();
             return ui::json(&json);
         }
         let url = outputs.web_socket_url.as_deref().unwrap_or_default();
         let Address { endpoint, region, .. } = self.address;
         ui::data(format!(
             "\n{}\n\n  \
+             page       {BOLD}{page}{BOLD:#}\n  \
              WebSocket  {BOLD}{url}{BOLD:#}\n  \
              connect    npx wscat -c {url} -H \"Authorization: {token}\"\n  \
              send       {{\"action\":\"sendMessage\",\"data\":\"Hello, World!\"}}\n\n  \
-             another    cargo xtask token --stage {} --sub grace\n  \
+             another    cargo xtask token --stage {} --sub grace --link\n  \
              AWS tools  export AWS_ENDPOINT_URL={endpoint} AWS_REGION={region} AWS_ACCESS_KEY_ID={CREDENTIAL} AWS_SECRET_ACCESS_KEY={CREDENTIAL}\n",
             paint(
                 GREEN,

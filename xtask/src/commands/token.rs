@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use functions_token::{Claims, KeyError, Keys};
 use infra_aws::{SecretText, Session};
 
+use crate::browser;
 use crate::cli::{Token, TokenClaims, TokenCommand};
 use crate::commands::{App, DEFAULT_STAGE, outputs};
 use crate::failure::{Exit, Failure};
@@ -19,25 +20,32 @@ use crate::ui;
 pub(crate) async fn run(app: &App, options: &Token) -> Result<Exit, Failure> {
     match (options.command, &options.claims) {
         (Some(TokenCommand::Rotate), _) => rotate(app).await,
-        (None, Some(claims)) if !claims.sub.is_empty() => print(app, claims).await,
+        (None, Some(claims)) if !claims.sub.is_empty() => print(app, claims, options.link).await,
         (None, _) => Err(Failure::usage("--sub must not be empty: it says who the user is")),
     }
 }
 
-async fn print(app: &App, claims: &TokenClaims) -> Result<Exit, Failure> {
+async fn print(app: &App, claims: &TokenClaims, as_link: bool) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
-    let token = app
+    let (token, page) = app
         .interrupt
         .or(Box::pin(async {
             let session = target.session().await?;
             let outputs = outputs::read(&target, &session).await?;
-            of_stage(&target, &session, &outputs, claims).await
+            let token = of_stage(&target, &session, &outputs, claims).await?;
+            Ok::<_, Failure>((token, outputs.web_url))
         }))
         .await?;
-    if app.wants_json() {
-        ui::json(&serde_json::json!({ "token": token }))?;
-    } else {
-        ui::data(token)?;
+    let link = page.map(|page| browser::link(&page, &token));
+    match (app.wants_json(), as_link, link) {
+        (true, _, Some(link)) => ui::json(&serde_json::json!({ "token": token, "link": link }))?,
+        (true, _, None) => ui::json(&serde_json::json!({ "token": token }))?,
+        (false, false, _) => ui::data(token)?,
+        (false, true, Some(link)) => ui::data(link)?,
+        (false, true, None) => {
+            return Err(Failure::new(format!("{} has no output `webUrl`", target.graph.stack()))
+                .help("deploy the page: cargo xtask deploy"));
+        }
     }
     Ok(Exit::Ok)
 }

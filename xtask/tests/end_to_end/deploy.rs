@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::support::{Finished, LocalCloud, finish, root, xtask};
+use crate::support::{Finished, LocalCloud, StageFile, finish, xtask};
 
 fn changed(report: &Json) -> Vec<String> {
     let steps = report["changed"].as_array().unwrap();
@@ -39,7 +39,7 @@ async fn from_nothing_to_nothing() {
             "webUrl"
         ]
     );
-    assert_eq!(first["outputs"]["functions"].as_object().unwrap().len(), 8);
+    assert_eq!(first["outputs"]["functions"].as_object().unwrap().len(), 9);
     assert_eq!(cloud.run(&["outputs", "--output", "json"]).json(), first["outputs"]);
 
     let inventory = cloud.inventory().await;
@@ -104,31 +104,6 @@ async fn a_lost_record_is_no_loss() {
     assert_eq!(cloud.inventory().await, [""; 0]);
 }
 
-/// A stage of its own, whose file is gone when this is dropped.
-struct StageFile {
-    name: String,
-}
-
-impl StageFile {
-    fn write(&self, settings: &str) {
-        std::fs::write(
-            self.path(),
-            format!("buildProfile: dev\nremovalPolicy: delete\n{settings}"),
-        )
-        .unwrap();
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        root().join(format!("infra/stages/{}.yml", self.name))
-    }
-}
-
-impl Drop for StageFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.path());
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_setting_deploys_exactly_that() {
     let cloud = LocalCloud::start();
@@ -164,6 +139,7 @@ async fn a_changed_setting_deploys_exactly_that() {
         "Disconnect",
         "Room",
         "SendMessage",
+        "Web",
     ];
     assert_eq!(
         deploy(&retention),

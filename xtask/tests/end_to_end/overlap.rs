@@ -118,7 +118,7 @@ async fn a_first_deployment_does_not_wait_for_the_compiler() {
     let result = all.last().unwrap();
     assert_eq!(result["event"], "result");
     assert_eq!(result["schemaVersion"], 1);
-    assert_eq!(result["calls"]["lambda:CreateFunction"], 8);
+    assert_eq!(result["calls"]["lambda:CreateFunction"], 9);
     assert_eq!(result["changed"].as_array().unwrap().len(), steps);
 
     // Not a terminal: one plain line per event, and no control characters.

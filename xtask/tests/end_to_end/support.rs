@@ -10,6 +10,8 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -69,6 +71,28 @@ impl Finished {
             assert!(text.contains(&bare), "{word:?} is not in:\n{}", self.stderr);
         }
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+    }
+}
+
+/// A stage of its own, whose file is gone when this is dropped.
+pub(crate) struct StageFile {
+    pub(crate) name: String,
+}
+
+impl StageFile {
+    pub(crate) fn write(&self, settings: &str) {
+        let text = format!("buildProfile: dev\nremovalPolicy: delete\n{settings}");
+        std::fs::write(self.path(), text).unwrap();
+    }
+
+    fn path(&self) -> PathBuf {
+        root().join(format!("infra/stages/{}.yml", self.name))
+    }
+}
+
+impl Drop for StageFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.path());
     }
 }
 
@@ -310,6 +334,18 @@ pub(crate) async fn http(
     headers: &[(&str, &str)],
     body: &str,
 ) -> (u16, String) {
+    let (status, _, body) = http_with_head(endpoint, method, path, headers, body).await;
+    (status, body)
+}
+
+/// As [`http`], with status line and headers in between.
+pub(crate) async fn http_with_head(
+    endpoint: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let address = endpoint.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -324,7 +360,8 @@ pub(crate) async fn http(
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    (status, if chunked { unchunked(body) } else { body.to_owned() })
+    let body = if chunked { unchunked(body) } else { body.to_owned() };
+    (status, head.to_owned(), body)
 }
 
 fn unchunked(mut body: &str) -> String {
@@ -418,13 +455,20 @@ impl Client {
         self.receive().await
     }
 
-    /// Returns once the other side has ended the connection and nothing more came.
-    pub(crate) async fn ended(&mut self) {
+    /// Sends bytes as a text frame, whatever they are.
+    pub(crate) async fn send_raw(&mut self, bytes: &'static [u8]) {
+        let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
+        self.socket.send(Message::Frame(frame)).await.unwrap();
+    }
+
+    /// Waits until the other side has ended the connection, before which nothing more comes. Returns the close code.
+    pub(crate) async fn ended(&mut self) -> Option<u16> {
         let frame = tokio::time::timeout(PATIENCE, self.socket.next())
             .await
             .expect("the end comes in time");
         match frame {
-            None | Some(Ok(Message::Close(_)) | Err(_)) => {}
+            Some(Ok(Message::Close(frame))) => frame.map(|frame| frame.code.into()),
+            None | Some(Err(_)) => None,
             Some(Ok(other)) => panic!("{other:?}"),
         }
     }

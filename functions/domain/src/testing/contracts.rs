@@ -2,7 +2,7 @@
 //! same.
 
 use super::{connection, message};
-use crate::model::{Connection, ConnectionId, Identity, Message, MessageId, MessageKind, Room, Session};
+use crate::model::{Connection, ConnectionId, Identity, Message, MessageId, MessageKind, Peer, Room, Session};
 use crate::ports::{
     CloseConnection, Closing, ConnectionRepository, Counted, Delivery, Excerpt, Page, PortError, ReadHistory,
     RecordMessage, SendFrame,
@@ -63,6 +63,19 @@ pub async fn connections(connections: &impl ConnectionRepository) -> Result<(), 
     let some = connections.in_shard(&room, shard, None, Some(2)).await?;
     assert_eq!(Vec::from_iter(&some.connections), there[..2], "no more than asked for");
     assert_eq!(some.next.as_ref(), Some(&there[1].id));
+    let peers: Vec<_> = there.iter().map(|row| Peer::from(*row)).collect();
+    let now = there[0].expires_at;
+    let some = connections.peers_in_shard(&room, shard, None, Some(2), 0).await?;
+    assert_eq!(
+        (&some.connections[..], some.next.as_ref()),
+        (&peers[..2], Some(&there[1].id))
+    );
+    let rest = connections
+        .peers_in_shard(&room, shard, some.next.as_ref(), Some(1), 0)
+        .await?;
+    assert_eq!(rest.connections, peers[2..3], "pages of peers follow one another");
+    let alive = connections.peers_in_shard(&room, shard, None, Some(2), now).await?;
+    assert_eq!(alive.connections, peers[1..2], "who has expired does not receive");
     assert!(connections.shows(&expected[0]).await?, "who is there is shown");
     let elsewhere = Connection {
         room: Room::parse("empty").unwrap_or_else(|_| Room::lobby()),

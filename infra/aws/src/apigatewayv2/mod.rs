@@ -45,6 +45,7 @@ pub(crate) async fn reconcile(
         | Kind::Function
         | Kind::Alias
         | Kind::Permission
+        | Kind::Url
         | Kind::LogGroup
         | Kind::Parameter => Err(crate::cloud::misdirected(desired.kind)),
     }
@@ -109,6 +110,7 @@ pub(crate) async fn delete(session: &Session, target: &Target, id: &str) -> Resu
         | Kind::Function
         | Kind::Alias
         | Kind::Permission
+        | Kind::Url
         | Kind::LogGroup
         | Kind::Parameter => Err(crate::cloud::misdirected(target.kind)),
     }

@@ -240,6 +240,7 @@ impl Children {
             | Kind::Function
             | Kind::Alias
             | Kind::Permission
+            | Kind::Url
             | Kind::LogGroup
             | Kind::Parameter => return None,
         };

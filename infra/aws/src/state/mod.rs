@@ -265,22 +265,25 @@ impl StateTable {
         }
     }
 
-    /// Returns whether any other stack is recorded.
-    async fn has_others(&self, stack: &StackId) -> Result<bool, CloudError> {
+    /// Returns whether any other stack is recorded; any at all without one to leave out.
+    async fn has_others(&self, stack: Option<&StackId>) -> Result<bool, CloudError> {
         let mut start = None;
         loop {
             let page = repeated(|| {
-                let call = self
+                let mut call = self
                     .session
                     .dynamodb()
                     .scan()
                     .table_name(STATE_TABLE)
                     .consistent_read(true)
-                    .filter_expression("#stack <> :stack")
                     .projection_expression("#stack")
                     .expression_attribute_names("#stack", STACK)
-                    .expression_attribute_values(":stack", text(stack))
                     .set_exclusive_start_key(start.clone());
+                if let Some(stack) = stack {
+                    call = call
+                        .filter_expression("#stack <> :stack")
+                        .expression_attribute_values(":stack", text(stack));
+                }
                 self.session.sdk(Service::DynamoDb, "dynamodb:Scan", call.send())
             })
             .await?;
@@ -292,6 +295,19 @@ impl StateTable {
                 return Ok(false);
             }
         }
+    }
+
+    async fn delete(&self) -> Result<(), CloudError> {
+        repeated(|| async {
+            let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
+            let answer = self.session.sdk(Service::DynamoDb, "dynamodb:DeleteTable", call.send());
+            match answer.await {
+                // Being deleted already: an earlier attempt's answer was lost.
+                Err(error) if error.code == "ResourceInUseException" => Ok(()),
+                answer => gone(answer),
+            }
+        })
+        .await
     }
 
     /// Makes the table. One that is being deleted must go before it can be made again; that takes seconds.
@@ -392,21 +408,20 @@ impl Store for StateTable {
     }
 
     async fn erase(&self, stack: &StackId, fence: u64, resources: &BTreeSet<LogicalId>) -> Result<(), StoreError> {
-        let (erased, has_others) = tokio::join!(self.erase_items(stack, fence, resources), self.has_others(stack));
+        let (erased, has_others) =
+            tokio::join!(self.erase_items(stack, fence, resources), self.has_others(Some(stack)));
         erased?;
         // Another stack's first deployment may begin between the look and the deletion. It loses its record then, never a
         // resource: all of them carry names, tags and marks by which the next deployment finds them again.
         if !has_others? {
-            repeated(|| async {
-                let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
-                let answer = self.session.sdk(Service::DynamoDb, "dynamodb:DeleteTable", call.send());
-                match answer.await {
-                    // Being deleted already: an earlier attempt's answer was lost.
-                    Err(error) if error.code == "ResourceInUseException" => Ok(()),
-                    answer => gone(answer),
-                }
-            })
-            .await?;
+            self.delete().await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_if_empty(&self) -> Result<(), StoreError> {
+        if found(self.has_others(None).await)? == Some(false) {
+            self.delete().await?;
         }
         Ok(())
     }

@@ -163,6 +163,8 @@ impl<'a> Renderer<'a> {
                 ("Version", Some(version)) => vec![Piece::GetAtt(version.clone(), name)],
                 _ => vec![reference],
             },
+            // `Ref` would return the ARN of what it is the address of.
+            Kind::Url => vec![Piece::GetAtt(self.name(of).to_owned(), name)],
             // `Fn::GetAtt` would return an ARN that ends in `:*`.
             Kind::LogGroup => match name {
                 "Arn" => arn("logs", vec![text("log-group:"), reference]),

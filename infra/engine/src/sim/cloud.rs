@@ -193,6 +193,15 @@ impl Thing {
             && self.live.physical_id == physical_id
             && text(&self.live.properties, container) == text(properties, container)
     }
+
+    /// Returns whether this goes with what contains it: `property` names that, or an alias of it.
+    fn is_inside(&self, property: &str, physical_id: &str) -> bool {
+        let named = match self.kind {
+            Kind::Url if property == "FunctionName" => Some(self.live.physical_id.as_str()),
+            _ => text(&self.live.properties, property),
+        };
+        named.is_some_and(|name| name == physical_id || name.split(':').next() == Some(physical_id))
+    }
 }
 
 impl State {
@@ -282,6 +291,9 @@ impl State {
             Kind::Alias => ["FunctionName", "Name"]
                 .map(|name| text(&desired.properties, name).unwrap_or_default())
                 .join(":"),
+            Kind::Url => ["TargetFunctionArn", "Qualifier"]
+                .map(|name| bare(text(&desired.properties, name).unwrap_or_default()))
+                .join(":"),
             Kind::Stage => text(&desired.properties, "StageName").unwrap_or_default().to_owned(),
             // The id of a statement, unique within one function's policy.
             Kind::Permission => desired.id.to_string(),
@@ -293,6 +305,7 @@ impl State {
         let attribute = |name: &&str| match *name {
             "ApiEndpoint" => format!("wss://{physical_id}"),
             "ManagementEndpoint" => format!("https://{physical_id}"),
+            "FunctionUrl" => format!("https://{physical_id}/"),
             "Version" => version(desired),
             _ => physical_id.clone(),
         };
@@ -343,13 +356,8 @@ impl State {
             Kind::Role => "RoleName",
             _ => return Ok(()),
         };
-        self.things.retain(|thing| {
-            let inside = text(&thing.live.properties, container).is_some_and(|name| {
-                let unqualified = name.split(':').next();
-                name == physical_id || unqualified == Some(physical_id)
-            });
-            thing.kind == target.kind || !inside
-        });
+        self.things
+            .retain(|thing| thing.kind == target.kind || !thing.is_inside(container, physical_id));
         Ok(())
     }
 
@@ -366,12 +374,13 @@ impl State {
             Kind::Stage => &[("ApiId", Kind::Api), ("DeploymentId", Kind::Deployment)],
             Kind::RolePolicy => &[("RoleName", Kind::Role)],
             Kind::Alias | Kind::Permission => &[("FunctionName", Kind::Function)],
+            Kind::Url => &[("TargetFunctionArn", Kind::Function)],
             Kind::Api | Kind::Table | Kind::Role | Kind::Function | Kind::LogGroup | Kind::Parameter => &[],
         };
         needs.iter().find_map(|(property, kind)| {
             let id = text(properties, property)?;
             let id = id.strip_prefix("integrations/").unwrap_or(id);
-            let id = id.split(':').next().unwrap_or(id);
+            let id = bare(id).split(':').next().unwrap_or(id);
             let exists = self
                 .things
                 .iter()
@@ -417,6 +426,7 @@ fn locate<'t>(
         Kind::RolePolicy => &["RoleName", "PolicyName"],
         Kind::Alias => &["FunctionName", "Name"],
         Kind::Permission => &["FunctionName"],
+        Kind::Url => &["TargetFunctionArn", "Qualifier"],
         Kind::Table => &["TableName"],
         Kind::Role => &["RoleName"],
         Kind::Function => &["FunctionName"],
@@ -457,6 +467,11 @@ const fn repeats(kind: Kind) -> bool {
         kind,
         Kind::Api | Kind::Integration | Kind::Deployment | Kind::Authorizer
     )
+}
+
+/// Returns the name in the ARN of a function, and what is none as it is.
+fn bare(function: &str) -> &str {
+    function.split_once(":function:").map_or(function, |(_, name)| name)
 }
 
 fn text<'p>(properties: &'p Properties, name: &str) -> Option<&'p str> {

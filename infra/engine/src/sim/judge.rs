@@ -94,6 +94,9 @@ pub fn demand_nothing(world: &World, graph: &Graph) -> Result<(), String> {
     if !world.records().is_empty() {
         return Err("the record is left behind".to_owned());
     }
+    if world.has_store() {
+        return Err("the empty store of records is left behind".to_owned());
+    }
     lawful(world)
 }
 

@@ -79,6 +79,8 @@ struct State {
     things: Vec<Thing>,
     next_id: u32,
     records: BTreeMap<StackId, Record>,
+    /// Whether the store of records exists.
+    has_store: bool,
     /// Mutating calls so far, such as `create Api`.
     calls: Vec<String>,
     /// Writes to the store so far.
@@ -188,6 +190,12 @@ impl World {
     #[must_use]
     pub fn records(&self) -> BTreeMap<StackId, Record> {
         self.shared.state().records.clone()
+    }
+
+    /// Returns whether the store of records exists.
+    #[must_use]
+    pub fn has_store(&self) -> bool {
+        self.shared.state().has_store
     }
 
     /// Returns the mutating calls since the last time, such as `create Api`, in the order in which they arrived.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use infra_cdk::{Graph, Mistakes, RemovalPolicy, Settings, Stack, Stage, Table};
+use infra_cdk::{FunctionUrlAuthType, Graph, Mistakes, RemovalPolicy, Settings, Stack, Stage, Table};
 
 use super::World;
 
@@ -27,6 +27,8 @@ pub struct Shape {
     pub has_secret: bool,
     /// Memory of the authorizer.
     pub memory_mb: u32,
+    /// Whether there is a function with an address of its own, and who may call it. The authorizer knows the address.
+    pub url: Option<FunctionUrlAuthType>,
 }
 
 impl Shape {
@@ -47,6 +49,10 @@ impl Shape {
             tables: tables.map(|table| (table, pick(world, &KEYS))).collect(),
             has_secret: world.random(2) == 0,
             memory_mb: pick(world, &[128, 256]),
+            url: pick(
+                world,
+                &[None, Some(FunctionUrlAuthType::None), Some(FunctionUrlAuthType::AwsIam)],
+            ),
         }
     }
 
@@ -72,6 +78,10 @@ impl Shape {
             authorize.set_env("KEY", &secret);
         }
         let mut api = stack.web_socket_api("Chat").authorizer(&authorize);
+        if let Some(auth_type) = self.url {
+            let web = stack.function("web");
+            authorize.set_env("ORIGIN", web.add_function_url(auth_type).url());
+        }
         let mut functions = BTreeMap::new();
         for (route, name, replies) in &self.routes {
             let function = functions.entry(*name).or_insert_with(|| stack.function(name));

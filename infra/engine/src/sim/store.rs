@@ -91,6 +91,7 @@ impl Store for SimStore {
                 return Err(StoreError::Overtaken { stack });
             }
             if parts > 0 {
+                state.has_store = true;
                 state.records.entry(stack).or_default().header = header;
             }
             Ok(())
@@ -132,13 +133,27 @@ impl Store for SimStore {
             .records
             .get(&stack)
             .map_or(0, |record| record.resources.len());
-        self.call("erasure", resources + 1, move |state, parts| {
+        self.call("erasure", resources + 2, move |state, parts| {
             let record = fenced(state, &stack, fence)?;
-            if parts > record.resources.len() {
+            let count = record.resources.len();
+            if parts > count {
                 state.records.remove(&stack);
+                if parts > count + 1 && state.records.is_empty() {
+                    state.has_store = false;
+                }
             } else {
                 let first: Vec<_> = record.resources.keys().take(parts).cloned().collect();
                 record.resources.retain(|id, _| !first.contains(id));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_if_empty(&self) -> Result<(), StoreError> {
+        self.call("removal of the store", 1, move |state, parts| {
+            if parts > 0 && state.records.is_empty() {
+                state.has_store = false;
             }
             Ok(())
         })

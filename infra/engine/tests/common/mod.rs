@@ -315,6 +315,10 @@ impl Store for &'static MemoryStore {
         }
         Ok(())
     }
+
+    async fn remove_if_empty(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// One account with one deployer.

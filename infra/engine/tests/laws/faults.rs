@@ -1,5 +1,6 @@
 //! Laws of what goes wrong: 3, 5 and 6.
 
+use infra_cdk::FunctionUrlAuthType;
 use infra_engine::Class;
 use infra_engine::sim::judge::{Judge, demand_nothing};
 use infra_engine::sim::stacks::Shape;
@@ -46,6 +47,7 @@ fn to(function: &'static str) -> infra_cdk::Graph {
         tables: vec![],
         has_secret: false,
         memory_mb: 128,
+        url: None,
     };
     shape.graph().unwrap()
 }
@@ -81,6 +83,7 @@ fn law_5_whatever_step_fails_in_whatever_way_running_again_converges() {
         tables: vec![("Connections", "id")],
         has_secret: false,
         memory_mb: 128,
+        url: Some(FunctionUrlAuthType::None),
     };
     let graph = shape.graph().unwrap();
     let judge = Judge::new(&graph).unwrap();

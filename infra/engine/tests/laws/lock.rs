@@ -6,7 +6,7 @@ use infra_engine::sim::judge::{Judge, lawful};
 use infra_engine::sim::{Ended, Fate, Job, World};
 use infra_engine::{EngineError, StoreError};
 
-use crate::{changed, small};
+use crate::{PAUSE, changed, small};
 
 #[test]
 fn law_11_of_two_deployments_one_waits_and_a_dead_owners_lock_expires() {
@@ -37,7 +37,8 @@ fn law_11_who_sleeps_until_its_lease_is_over_changes_nothing_any_more() {
     for at in 0.. {
         let world = World::new(11).unwrap();
         let sleeper = (Job::Deploy(&first), Fate::Sleeps { at, seconds: 120 });
-        let [asleep, awake] = world.run_both(sleeper, (Job::Deploy(&second), Fate::Lives), Duration::from_secs(3));
+        // What the sleeper has made is visible by then: the second one sees from the start which table it replaces.
+        let [asleep, awake] = world.run_both(sleeper, (Job::Deploy(&second), Fate::Lives), PAUSE);
         lawful(&world).unwrap_or_else(|broken| panic!("asleep at {at}: {broken}"));
         let overtaken = matches!(asleep, Ended::Refused(EngineError::Store(StoreError::Overtaken { .. })));
         refused += usize::from(overtaken);

@@ -9,7 +9,7 @@ mod lock;
 mod plan;
 mod seeds;
 
-use infra_cdk::Graph;
+use infra_cdk::{FunctionUrlAuthType, Graph};
 use infra_engine::sim::World;
 use infra_engine::sim::stacks::Shape;
 
@@ -23,17 +23,20 @@ fn small() -> Graph {
         tables: vec![("Connections", "id")],
         has_secret: false,
         memory_mb: 128,
+        url: Some(FunctionUrlAuthType::None),
     };
     shape.graph().unwrap()
 }
 
-/// The same stack later: a route and a function are added, others go, a permission moves, a table is replaced.
+/// The same stack later: a route and a function are added, others go, a permission moves, a table is replaced, an address
+/// is for signed requests only.
 fn changed() -> Graph {
     let shape = Shape {
         routes: vec![("$connect", "two", false), ("who", "two", true)],
         tables: vec![("Connections", "name"), ("Rooms", "id")],
         has_secret: true,
         memory_mb: 256,
+        url: Some(FunctionUrlAuthType::AwsIam),
     };
     shape.graph().unwrap()
 }

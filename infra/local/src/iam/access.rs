@@ -62,6 +62,15 @@ impl Access {
         Self { needs, status }
     }
 
+    /// Returns what a signed request to the URL of a function or alias needs.
+    pub(crate) fn to_function_url(arn: &str) -> Self {
+        let actions = ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"];
+        Self {
+            needs: actions.map(|action| (action.to_owned(), arn.to_owned())).to_vec(),
+            status: 403,
+        }
+    }
+
     /// Returns what a call to `@connections` needs; `path` is the method and what follows the stage.
     pub(crate) fn to_connection(api_id: &str, stage: &str, method: &str, rest: &str, account: &Account) -> Self {
         let arn = account.arn("execute-api", &format!("{api_id}/{stage}/{method}{rest}"));

@@ -91,6 +91,7 @@ pub(super) fn create(cloud: &SharedCloud, request: &Request) -> Result<Response,
         last_number: 0,
         aliases: BTreeMap::new(),
         policies: BTreeMap::new(),
+        urls: BTreeMap::new(),
         tags: create.tags,
         reserved_concurrency: None,
     };

@@ -1,6 +1,6 @@
 //! Lambda: the control plane, and the host that runs the functions' real binaries.
 //!
-//! A request is routed here, the control plane lives in [`control`], [`versions`] and [`policy`], what they keep in
+//! A request is routed here, the control plane lives in [`control`], [`versions`], [`policy`] and [`urls`], what they keep in
 //! [`model`]. An invocation goes through [`invocation`] to the [`host`], which owns the [`worker`] processes.
 //!
 //! Source of every rule: the Lambda API Reference and Developer Guide, and botocore's model of 2015-03-31.
@@ -21,6 +21,7 @@ mod settings;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod urls;
 mod validation;
 mod versions;
 mod worker;
@@ -34,6 +35,9 @@ use http::Method;
 use crate::cloud::SharedCloud;
 use crate::persist::{self, Kept};
 use crate::wire::{ApiError, Request, Response};
+
+pub(crate) use self::urls::call::handle as call_url;
+pub(crate) use self::urls::{PATH as URL_PATH, UrlAddress};
 
 /// All functions: code, configuration, resource policies, and their running processes.
 #[derive(Debug, Default)]
@@ -195,6 +199,11 @@ async fn route(cloud: &SharedCloud, request: &Request, call: &Call) -> Result<Re
         ("DELETE", ["2015-03-31", "functions", f, "aliases", alias]) => {
             versions::delete_alias(cloud, &call.function(cloud, f)?, alias)
         }
+        ("POST", ["2021-10-31", "functions", f, "url"]) => urls::create(cloud, &call.function(cloud, f)?, request),
+        ("GET", ["2021-10-31", "functions", f, "url"]) => urls::get(cloud, &call.function(cloud, f)?),
+        ("PUT", ["2021-10-31", "functions", f, "url"]) => urls::update(cloud, &call.function(cloud, f)?, request),
+        ("DELETE", ["2021-10-31", "functions", f, "url"]) => urls::delete(cloud, &call.function(cloud, f)?),
+        ("GET", ["2021-10-31", "functions", f, "urls"]) => urls::list(cloud, &call.function(cloud, f)?, call),
         ("PUT", ["2017-10-31", "functions", f, "concurrency"]) => {
             concurrency::put(cloud, &call.function(cloud, f)?, request)
         }

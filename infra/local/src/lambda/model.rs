@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::name::{FunctionRef, LATEST, function_arn};
 use super::policy::Statement;
 use super::settings::Configuration;
+use super::urls::FunctionUrl;
 use crate::cloud::Account;
 use crate::wire::ApiError;
 
@@ -56,6 +57,9 @@ pub(super) struct Function {
     pub(super) aliases: BTreeMap<String, Alias>,
     /// Resource policies by qualifier; the empty qualifier is the function itself.
     pub(super) policies: BTreeMap<String, Policy>,
+    /// Function URLs by qualifier, likewise.
+    #[serde(default)]
+    pub(super) urls: BTreeMap<String, FunctionUrl>,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) reserved_concurrency: Option<usize>,
 }
@@ -240,7 +244,7 @@ pub(super) fn now_ms() -> i64 {
 }
 
 /// Renders a moment as Lambda does, for example `2024-11-11T13:45:35.000+0000`.
-fn moment(ms: i64) -> String {
+pub(super) fn moment(ms: i64) -> String {
     let timestamp = Timestamp::from_millisecond(ms).unwrap_or_default();
     timestamp.strftime("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string()
 }

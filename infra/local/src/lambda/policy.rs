@@ -29,6 +29,12 @@ pub(super) struct Statement {
     resource: String,
     source_arn: Option<String>,
     source_account: Option<String>,
+    /// `NONE` or `AWS_IAM`: only for calls through a URL with this setting.
+    #[serde(default)]
+    function_url_auth_type: Option<String>,
+    /// `true`: only for calls through a URL.
+    #[serde(default)]
+    invoked_via_function_url: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +45,8 @@ struct AddPermission {
     principal: String,
     source_arn: Option<String>,
     source_account: Option<String>,
+    function_url_auth_type: Option<String>,
+    invoked_via_function_url: Option<bool>,
     revision_id: Option<String>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
@@ -77,6 +85,8 @@ pub(super) fn add(cloud: &SharedCloud, of: &FunctionRef, call: &Call, request: &
         resource: of.arn(&cloud.account),
         source_arn: add.source_arn,
         source_account: add.source_account,
+        function_url_auth_type: add.function_url_auth_type,
+        invoked_via_function_url: add.invoked_via_function_url,
     };
     let rendered = statement.describe();
     let mut policy = policy;
@@ -154,6 +164,27 @@ pub(super) fn authorize(
     Err(ApiError::new(403, "AccessDeniedException", message))
 }
 
+/// Checks that everybody may call the URL of a function or alias: two statements must say so.
+///
+/// # Errors
+/// Which action no statement allows.
+pub(super) fn authorize_public_url(function: &Function, of: &FunctionRef, account: &Account) -> Result<(), String> {
+    let resource = of.arn(account);
+    let policy = function.policies.get(key(of));
+    let statements = policy.map(|policy| policy.statements.as_slice()).unwrap_or_default();
+    for action in ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"] {
+        if !statements
+            .iter()
+            .any(|statement| statement.allows_url(action, &resource))
+        {
+            return Err(format!(
+                "no statement of the policy of {resource} lets everybody {action}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl Policy {
     fn describe(&self) -> Value {
         let statements: Vec<Value> = self.statements.iter().map(Statement::describe).collect();
@@ -185,17 +216,46 @@ impl Statement {
         if let Some(arn) = &self.source_arn {
             condition.insert("ArnLike".to_owned(), json!({ "AWS:SourceArn": arn }));
         }
+        if let Some(auth_type) = &self.function_url_auth_type {
+            let equals = condition.entry("StringEquals").or_insert_with(|| json!({}));
+            super::model::merge(equals, json!({ "lambda:FunctionUrlAuthType": auth_type }));
+        }
+        if let Some(via_url) = self.invoked_via_function_url {
+            let text = via_url.to_string();
+            condition.insert("Bool".to_owned(), json!({ "lambda:InvokedViaFunctionUrl": text }));
+        }
         if !condition.is_empty() {
             super::model::merge(&mut statement, json!({ "Condition": condition }));
         }
         statement
     }
 
+    /// Returns whether the statement names an action, or all of them.
+    fn is_about(&self, action: &str) -> bool {
+        self.action == action || matches!(self.action.as_str(), "lambda:*" | "*")
+    }
+
+    /// Returns whether everybody may do `action` through a URL without authentication.
+    fn allows_url(&self, action: &str, resource: &str) -> bool {
+        self.principal == "*"
+            && self.is_about(action)
+            && self.resource == resource
+            && self.source_arn.is_none()
+            && self.source_account.is_none()
+            && self
+                .function_url_auth_type
+                .as_deref()
+                .is_none_or(|given| given == "NONE")
+            && self.invoked_via_function_url != Some(false)
+    }
+
     fn allows(&self, principal: &str, resource: &str, source_arn: &str) -> bool {
         let source_account = source_arn.split(':').nth(4).unwrap_or_default();
         (self.principal == principal || self.principal == "*")
-            && matches!(self.action.as_str(), "lambda:InvokeFunction" | "lambda:*" | "*")
+            && self.is_about("lambda:InvokeFunction")
             && self.resource == resource
+            && self.function_url_auth_type.is_none()
+            && self.invoked_via_function_url != Some(true)
             && self
                 .source_arn
                 .as_ref()
@@ -264,7 +324,23 @@ fn validate(add: &AddPermission) -> Result<(), ApiError> {
             "arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:([a-z]{2}(-gov)?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
         );
     }
-    violations.finish()
+    violations.one_of(
+        "functionUrlAuthType",
+        add.function_url_auth_type.as_deref(),
+        &["NONE", "AWS_IAM"],
+    );
+    violations.finish()?;
+    if add.function_url_auth_type.is_some() && add.action != "lambda:InvokeFunctionUrl" {
+        return Err(invalid_parameter(
+            "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action",
+        ));
+    }
+    if add.invoked_via_function_url.is_some() && add.action != "lambda:InvokeFunction" {
+        return Err(invalid_parameter(
+            "InvokedViaFunctionUrl is only supported for lambda:InvokeFunction action",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks that the alias or version that a policy belongs to exists.

@@ -209,6 +209,7 @@ pub(super) fn delete_alias(cloud: &SharedCloud, of: &FunctionRef, name: &str) ->
     let function = store.function_mut(of, &cloud.account)?;
     function.aliases.remove(name);
     function.policies.remove(name);
+    function.urls.remove(name);
     Ok(no_content())
 }
 

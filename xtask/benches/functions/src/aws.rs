@@ -141,7 +141,8 @@ fn dynamodb(action: &str, input: &Value, members: usize) -> Value {
                 .and_then(|id| id.trim_matches(['c', '=']).parse::<usize>().ok())
                 .map_or(0, |last| last + 1);
             let end = members.min(start + ROWS_PER_PAGE);
-            let rows: Vec<Value> = (start..end).map(|number| row(&id(number))).collect();
+            let wanted = input["ProjectionExpression"].as_str();
+            let rows: Vec<Value> = (start..end).map(|number| projected(row(&id(number)), wanted)).collect();
             if end < members {
                 let last = json!({"connectionId": {"S": id(end - 1)}, "room": {"S": "lobby"}});
                 json!({"Items": rows, "Count": rows.len(), "LastEvaluatedKey": last})
@@ -152,6 +153,15 @@ fn dynamodb(action: &str, input: &Value, members: usize) -> Value {
         "UpdateItem" => json!({"Attributes": row("BFaT_fALIAMCKug=")}),
         _ => json!({}),
     }
+}
+
+/// Returns those attributes that are asked for; all if none are.
+fn projected(mut row: Value, wanted: Option<&str>) -> Value {
+    if let (Some(wanted), Some(row)) = (wanted, row.as_object_mut()) {
+        let wanted: Vec<_> = wanted.split(',').map(str::trim).collect();
+        row.retain(|name, _| wanted.contains(&name.as_str()));
+    }
+    row
 }
 
 /// As long as the real ones.

@@ -137,6 +137,8 @@ fn is_source(file: &Path) -> bool {
     match file.extension().and_then(|extension| extension.to_str()) {
         Some("rs") => (in_functions || in_infra) && !is_test,
         Some("toml") => in_functions || in_infra || file == Path::new("Cargo.toml"),
+        // Those of the browser client, which its function has inside.
+        Some("css" | "html" | "js" | "svg") => file.parent() == Some(Path::new("functions/web")),
         Some("yml") => file.starts_with("infra/stages"),
         Some(_) | None => false,
     }
@@ -153,6 +155,7 @@ mod tests {
         for file in [
             "functions/src/bin/connect.rs",
             "infra/src/lib.rs",
+            "functions/web/index.html",
             "infra/stages/local.yml",
             "Cargo.toml",
         ] {
@@ -161,6 +164,7 @@ mod tests {
         for file in [
             "functions/src/bin/.connect.rs.swp",
             "functions/tests/chat.rs",
+            "functions/web/tests/chat.js",
             "Cargo.lock",
             "README.md",
             "xtask/src/main.rs",

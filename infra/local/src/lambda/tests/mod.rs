@@ -5,6 +5,7 @@
 mod control;
 mod function;
 mod processes;
+mod urls;
 
 use std::io::{Cursor, Write};
 use std::sync::Arc;
