@@ -201,13 +201,19 @@ async def other_clients_share_the_room(scene):
     await seen(ada.locator("#people .person")).to_have_count(1)
     if wscat := os.environ.get("WSCAT"):
         token = await scene.dev.token("cy", "Cy")
-        arguments = ["-c", f"{scene.dev.web_socket_url}?room=mixed", "-H", f"Authorization: {token}", "-w", "3"]
         frame = '{"action":"sendMessage","data":"from wscat"}'
-        process = await asyncio.create_subprocess_exec(wscat, *arguments, "-x", frame, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE)
+        arguments = ["-c", f"{scene.dev.web_socket_url}?room=mixed", "-H", f"Authorization: {token}", "-x", frame, "-w", "60"]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(wscat, *arguments, stdin=pipe, stdout=pipe)
         await shows_once(ada, "from a library", "from a browser", "from wscat")
         await say(ada, "hello, wscat")
-        printed, _ = await asyncio.wait_for(process.communicate(), 30)
-        expect(b"hello, wscat" in printed, f"wscat received {printed!r}")
+        printed = b""
+        while b"hello, wscat" not in printed:
+            chunk = await asyncio.wait_for(process.stdout.read(4096), 30)
+            expect(chunk, f"wscat ended after {printed!r}")
+            printed += chunk
+        process.terminate()
+        await process.wait()
 
 
 @check

@@ -332,12 +332,14 @@ async function begin() {
     .catch(() => ({}));
   if (config.app) shell.name(config.app, config.stage);
   if (config.stage) setText(byId("mint"), `cargo xtask token --sub ada --stage ${config.stage}`);
-  byId("url").value = config.webSocketUrl ?? memory.url;
-  byId("room").value = given.room || (memory.url === byId("url").value ? memory.room : "") || LOBBY;
+  // Who types fast was here before the configuration.
+  byId("url").value ||= config.webSocketUrl ?? memory.url;
+  byId("room").value = given.room || byId("room").value || (memory.url === byId("url").value ? memory.room : "") || LOBBY;
+  byId("connect-button").disabled = false;
   if (given.token) {
     byId("token").value = given.token;
     byId("connect").requestSubmit();
-  } else byId("token").focus();
+  } else if (document.activeElement === document.body) byId("token").focus();
 }
 
 // A new fragment in an open page, as when a link with a token is opened in it.
