@@ -25,6 +25,16 @@ pub struct Record {
     pub resources: BTreeMap<LogicalId, Recorded>,
 }
 
+impl Record {
+    /// Returns whether an unfinished deployment has changed what an earlier one left: there is something to go back to.
+    #[must_use]
+    pub fn has_last_good(&self) -> bool {
+        let touched = &self.header.last_good;
+        let is_old = |id| !touched.contains_key(id);
+        !touched.is_empty() && (touched.values().any(Option::is_some) || self.resources.keys().any(is_old))
+    }
+}
+
 /// What is true of the whole stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

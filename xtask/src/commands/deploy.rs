@@ -334,6 +334,9 @@ impl Run<'_> {
         if skipped > 0 {
             ui::say(format!("continue with: {}", self.scope.again()));
         }
+        if (failed > 0 || skipped > 0) && self.scope.again == "deploy" && report.record.has_last_good() {
+            ui::say(format!("or undo it with: {}", self.scope.command("deploy --rollback")));
+        }
     }
 }
 

@@ -48,6 +48,12 @@ async fn bad_frames_and_floods_trouble_nobody_else() {
         );
     }
 
+    let mut cy = Client::connect(url, &cloud.token(&["--sub", "cy"]), Carrier::Header)
+        .await
+        .unwrap();
+    cy.send_raw(b"{\"action\":\"sendMessage\",\"data\":\"\xff\"}").await;
+    assert_eq!(cy.ended().await, Some(1007), "RFC 6455, 8.1");
+
     // More than a window holds. How many are refused depends on when the windows begin; each is answered once.
     let sent = 220;
     for number in 0..sent {

@@ -9,6 +9,7 @@ mod crowd;
 mod deploy;
 mod fan_out;
 mod gate;
+mod going_back;
 mod history;
 mod interrupts;
 mod kill;

@@ -10,6 +10,8 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -453,13 +455,20 @@ impl Client {
         self.receive().await
     }
 
-    /// Returns once the other side has ended the connection and nothing more came.
-    pub(crate) async fn ended(&mut self) {
+    /// Sends bytes as a text frame, whatever they are.
+    pub(crate) async fn send_raw(&mut self, bytes: &'static [u8]) {
+        let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
+        self.socket.send(Message::Frame(frame)).await.unwrap();
+    }
+
+    /// Waits until the other side has ended the connection, before which nothing more comes. Returns the close code.
+    pub(crate) async fn ended(&mut self) -> Option<u16> {
         let frame = tokio::time::timeout(PATIENCE, self.socket.next())
             .await
             .expect("the end comes in time");
         match frame {
-            None | Some(Ok(Message::Close(_)) | Err(_)) => {}
+            Some(Ok(Message::Close(frame))) => frame.map(|frame| frame.code.into()),
+            None | Some(Err(_)) => None,
             Some(Ok(other)) => panic!("{other:?}"),
         }
     }
