@@ -1,19 +1,15 @@
-"""What browser.py stands on: `cargo xtask dev`, the pages, and a gateway that drops its connections."""
+"""What browser.py stands on: `cargo xtask dev`, and a gateway that drops its connections."""
 
 import asyncio
 import contextlib
-import functools
-import http.server
 import json
 import os
 import random
 import signal
-import threading
+import time
 import urllib.parse
 
 from common import REGION, ROOT, expect
-
-WEB = ROOT / "functions/web"
 
 
 class Dev:
@@ -32,7 +28,7 @@ class Dev:
                 ready = json.loads(line)
                 if "webSocketUrl" in ready:
                     break
-        self.web_socket_url, self.web_url = ready["webSocketUrl"], ready.get("webUrl")
+        self.web_socket_url, self.web_url = ready["webSocketUrl"], ready["webUrl"]
         self.environment |= {"AWS_ENDPOINT_URL": ready["endpoint"], "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": REGION}
         # Its log lines come by themselves.
         self.drain = asyncio.create_task(self.process.stdout.read())
@@ -53,53 +49,6 @@ class Dev:
         return json.loads(printed)["token"]
 
 
-@contextlib.asynccontextmanager
-async def serve_pages(dev):
-    """The address of the client: of the stack's function, or of a server with the same headers if it has none."""
-    if dev.web_url:
-        yield dev.web_url
-        return
-    config = {"webSocketUrl": dev.web_socket_url, "app": "chat", "stage": "local"}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Pages, config=config, directory=WEB))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-
-
-class Pages(http.server.SimpleHTTPRequestHandler):
-    POLICY = (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' wss: ws:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-    def __init__(self, *arguments, config, **options):
-        self.config = config
-        super().__init__(*arguments, **options)
-
-    def do_GET(self):
-        if self.path != "/config.json":
-            super().do_GET()
-            return
-        body = json.dumps(self.config).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def end_headers(self):
-        self.send_header("Content-Security-Policy", self.POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("Cache-Control", "no-cache")
-        super().end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 class Flapping:
     """A TCP proxy before the gateway that cuts connections at random, some in the middle of what is sent."""
 
@@ -108,13 +57,17 @@ class Flapping:
         self.random = random.Random(seed)
         self.flapping = False
         self.upgraded = self.killed = self.bytes_up = 0
+        self.asked_at = self.answered_at = 0.0
         self.open = set()
 
     async def __aenter__(self):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
-        port = self.server.sockets[0].getsockname()[1]
-        self.url = self.target._replace(netloc=f"127.0.0.1:{port}").geturl()
         return self
+
+    def url(self, url):
+        """An address behind the proxy, as it is called before it."""
+        port = self.server.sockets[0].getsockname()[1]
+        return urllib.parse.urlsplit(url)._replace(netloc=f"127.0.0.1:{port}").geturl()
 
     async def __aexit__(self, *_):
         self.server.close()
@@ -128,6 +81,13 @@ class Flapping:
 
     def calm(self):
         self.flapping = False
+
+    async def settled(self):
+        """Waits until what was asked is answered, for pages whose clock runs faster than the network."""
+        deadline = time.monotonic() + 30
+        while max(self.asked_at, self.answered_at) > time.monotonic() - 0.1 or self.answered_at < self.asked_at:
+            expect(time.monotonic() < deadline, "the gateway does not answer")
+            await asyncio.sleep(0.02)
 
     async def serve(self, reader, writer):
         if self.flapping and self.random.random() < 0.1:
@@ -159,8 +119,10 @@ class Flapping:
             while chunk := await reader.read(65536):
                 if up:
                     self.bytes_up += len(chunk)
-                elif chunk.startswith(b"HTTP/1.1 101"):
-                    self.upgraded += 1
+                    self.asked_at = time.monotonic()
+                else:
+                    self.upgraded += chunk.startswith(b"HTTP/1.1 101")
+                    self.answered_at = time.monotonic()
                 writer.write(chunk)
                 await writer.drain()
         writer.transport.abort() if writer.transport.is_closing() else writer.close()

@@ -1,8 +1,8 @@
 /**
  * What the client does: takes events (the user, the connection, frames, the clock's ticks), changes the state, and
  * returns what is to be done about it. Deterministic: no socket, no clock, no randomness, no DOM, so every loss of a
- * connection can be played in tests. main.js carries the effects out; link.js holds the connection; room.js is what is
- * known of a room.
+ * connection can be played in tests. answers.js takes frames, turn.js does an event's work; main.js carries the effects
+ * out, link.js holds the connection, room.js is what is known of a room.
  *
  * How nothing is lost and nothing doubled:
  * - Messages are kept by id. Live ones may leave gaps; each room's `checkpoint` is moved by history only, and history
@@ -14,13 +14,13 @@
  * @module chat
  */
 
-import { frames, idAt, isRoom, withoutControls } from "./protocol.js";
-import { accept, createRoom, markDivider, markRead, move, newest, receive } from "./room.js";
+import { answers } from "./answers.js";
+import { frames, isRoom, withoutControls } from "./protocol.js";
+import { createRoom, markDivider, markRead } from "./room.js";
 import { powers } from "./token.js";
-import { gatewayWords, refusalWords } from "./words.js";
+import { currentRoom, SETTLE_MS, Turn } from "./turn.js";
 
-/** What was sent so long ago and is not in history will not be there, in milliseconds. */
-export const SETTLE_MS = 12_000;
+export { currentRoom, SETTLE_MS };
 
 /** A connection that does not answer for so long is dead, in milliseconds. */
 export const ANSWER_MS = 15_000;
@@ -37,17 +37,8 @@ export const RENEW_SPREAD_MS = 10 * 60_000;
 /** So long before its end a token is said to end, in milliseconds. */
 export const EXPIRY_NOTICE_MS = 5 * 60_000;
 
-/** History of an absence reaches back as far, in milliseconds. */
-const ABSENCE_MS = 24 * 3_600_000;
-
 /** Who is in the room is asked for again after this time, in milliseconds. */
 const WHO_MS = 120_000;
-
-/** After a refusal for haste, or a fault behind the gateway, in milliseconds. */
-const PAUSE_MS = 3_000;
-
-/** A message is sent so often by itself; then its author decides. */
-const ATTEMPTS_MAX = 5;
 
 /**
  * What is to be done. `end` says that the conversation is over until the user does something.
@@ -99,100 +90,6 @@ export function update(state, event, now) {
   return turn.effects;
 }
 
-/** @returns the room that is shown */
-export const currentRoom = (state) => state.rooms.get(state.current);
-
-/** One event's work. */
-class Turn {
-  constructor(state, now) {
-    this.state = state;
-    this.now = now;
-    this.effects = [];
-  }
-
-  /** Sends a frame whose answer is waited for. `about` says what to do with the answer. */
-  ask(about, frameOf) {
-    this.state.sequence += 1;
-    const id = `${about.kind}-${this.state.sequence}`;
-    this.state.requests.set(id, { ...about, at: this.now });
-    this.effects.push({ do: "send", frame: frameOf(id) });
-    return id;
-  }
-
-  /** @returns the request that a frame answers, which is over by that */
-  answered(frame) {
-    const request = this.state.requests.get(frame.id);
-    this.state.requests.delete(frame.id);
-    return request;
-  }
-
-  /** Reads what may have been missed since `after`; the last messages, if that is null. */
-  sync(room, after = room.checkpoint) {
-    if (room.sync) return;
-    const first = room.syncedAt === 0;
-    const id = this.ask({ kind: "history", room: room.name }, (id) => frames.history(room.name, after, id));
-    room.sync = { id, began: this.now, first };
-  }
-
-  join(room) {
-    if ([...this.state.requests.values()].some((request) => request.kind === "join" && request.room === room)) return;
-    this.ask({ kind: "join", room }, (id) => frames.join(room, id));
-  }
-
-  who() {
-    this.state.whoAt = this.now;
-    this.ask({ kind: "who" }, frames.who);
-  }
-
-  /** Sends what waits, one message of a room at a time, so that the order stays. */
-  flush() {
-    if (this.state.link.phase !== "open") return;
-    for (const room of this.state.rooms.values()) {
-      if (room.outbox.some(({ state }) => state === "sending" || state === "unsure")) continue;
-      const next = room.outbox.find(({ state }) => state === "queued");
-      if (!next || next.notBefore > this.now) continue;
-      Object.assign(next, { state: "sending", sentAt: this.now, since: newest(room), attempts: next.attempts + 1 });
-      this.ask({ kind: "say", room: room.name, localId: next.localId }, (id) => frames.say(next.kind, room.name, next.data, id));
-    }
-  }
-
-  /** Nobody knows what became of what is under way. */
-  doubt() {
-    this.state.requests.clear();
-    this.state.whoAt = 0;
-    for (const room of this.state.rooms.values()) {
-      room.sync = null;
-      for (const sent of room.outbox) if (sent.state === "sending") sent.state = "unsure";
-    }
-  }
-
-  /** What history that was asked for at `began` does not have was not accepted, if it was sent long enough before. */
-  settle(room, began) {
-    for (const sent of room.outbox) {
-      if (sent.state !== "unsure" || sent.sentAt + SETTLE_MS > began) continue;
-      if (sent.attempts < ATTEMPTS_MAX) sent.state = "queued";
-      else Object.assign(sent, { state: "failed", words: "The chat did not take it." });
-    }
-  }
-
-  /** Messages of a room came: what nobody looks at is unread. */
-  arrived(room) {
-    if (room.name === this.state.current && this.state.attentive) markRead(room);
-    else markDivider(room, this.state.me.sub);
-  }
-
-  end(why, words) {
-    this.doubt();
-    this.state.end = { why, words };
-    this.state.link.phase = "ended";
-    this.effects.push({ do: "stop" });
-  }
-
-  notify(words) {
-    this.state.notice = { words, at: this.now };
-  }
-}
-
 /** What can happen. */
 const events = {
   /** The user connects again, after an end or with a new token. */
@@ -237,7 +134,8 @@ const events = {
     const request = turn.answered({ id });
     if (!request) return;
     const room = turn.state.rooms.get(request.room);
-    if (request.kind === "history" && room) room.sync = null;
+    if (room?.sync?.id === id) room.sync = null;
+    if (room?.earlier?.id === id) room.earlier = null;
     const sent = room?.outbox.find(({ localId }) => localId === request.localId);
     if (sent?.state === "sending") Object.assign(sent, { state: "queued", attempts: sent.attempts - 1 });
   },
@@ -280,6 +178,12 @@ const events = {
     if (!state.rooms.has(name)) state.rooms.set(name, createRoom(name));
     markDivider(currentRoom(state), state.me.sub);
     if (state.link.phase === "open") turn.join(name);
+  },
+
+  /** The user wants to read what was said before. */
+  earlier(turn) {
+    const room = currentRoom(turn.state);
+    if (turn.state.link.phase === "open" && !room.earlier && !room.whole) turn.lookBack(room, room.span, false);
   },
 
   /** The user takes another room off the list. */
@@ -345,106 +249,3 @@ function isDue(state, room, now) {
   if (room.name === state.current) return now - room.syncedAt > (state.visible ? SYNC_MS.visible : SYNC_MS.hidden);
   return state.visible && now - room.syncedAt > SYNC_MS.visible;
 }
-
-/** What frames mean, by their type. */
-const answers = {
-  message(turn, { message }) {
-    const room = turn.state.rooms.get(message.room);
-    if (room && receive(room, message, turn.state.me.sub)) turn.arrived(room);
-  },
-
-  history(turn, frame) {
-    const { state, now } = turn;
-    turn.answered(frame);
-    const room = state.rooms.get(frame.room);
-    // Another answer may come over a connection that was replaced meanwhile.
-    if (!room?.sync || room.sync.id !== frame.id) return;
-    const unknown = room.checkpoint === null;
-    for (const message of frame.messages) receive(room, message, state.me.sub);
-    const last = frame.messages.at(-1)?.id ?? idAt(0);
-    if (unknown || last > room.checkpoint) room.checkpoint = last;
-    if (frame.more && frame.cursor) {
-      room.sync.id = turn.ask({ kind: "history", room: room.name }, (id) => frames.page(room.name, frame.cursor, id));
-      return;
-    }
-    const { began, first } = room.sync;
-    room.sync = null;
-    // After an absence, what was missed follows, from where the reader stopped.
-    if (unknown && room.readTo && room.messages.length && room.messages[0].id > room.readTo) {
-      turn.sync(room, [room.readTo, idAt(now - ABSENCE_MS)].sort().at(-1));
-      return;
-    }
-    Object.assign(room, { syncedAt: now, syncAt: 0 });
-    turn.settle(room, began);
-    // On a first visit nothing counts as unread.
-    if (first && !room.readTo) markRead(room);
-    if (first) markDivider(room, state.me.sub);
-    turn.arrived(room);
-    turn.flush();
-  },
-
-  members(turn, frame) {
-    const { state } = turn;
-    const request = turn.answered(frame);
-    const room = state.rooms.get(frame.room);
-    if (room) room.members = { users: frame.members, more: frame.more === true };
-    if (request?.kind !== "join") return;
-    state.link.room = frame.room;
-    state.whoAt = turn.now;
-    if (frame.room !== state.current) turn.join(state.current);
-    else turn.sync(room);
-  },
-
-  presence({ state }, { room: name, event, user, at }) {
-    const room = state.rooms.get(name);
-    if (room && name === state.current && user.sub !== state.me.sub) move(room, event, user, at);
-  },
-
-  ack(turn, frame) {
-    const request = turn.answered(frame);
-    if (request?.kind === "say") {
-      const room = turn.state.rooms.get(request.room);
-      if (room && frame.messageId) accept(room, request.localId, frame.messageId, turn.state.me);
-      if (room?.name === turn.state.current && turn.state.attentive) markRead(room);
-      turn.flush();
-    } else if (request?.kind === "kick") {
-      const { name } = request.user;
-      turn.notify(frame.connections ? `${name} was removed from ${request.room}.` : `${name} was not in ${request.room} any more.`);
-    }
-  },
-
-  pong(turn, frame) {
-    turn.answered(frame);
-  },
-
-  kicked(turn, { room, by }) {
-    turn.end("kicked", `${by.name} removed you from ${room}.`);
-  },
-
-  error(turn, frame) {
-    const { state, now } = turn;
-    const request = turn.answered(frame);
-    const room = state.rooms.get(request?.room);
-    if (frame.code === "token_expired") {
-      turn.end("expired", "Your token has expired.");
-    } else if (frame.code === "not_connected") {
-      turn.effects.push({ do: "drop" });
-    } else if (request?.kind === "say") {
-      const sent = room?.outbox.find(({ localId }) => localId === request.localId);
-      if (sent && frame.code === "rate_limited") Object.assign(sent, { state: "queued", notBefore: now + PAUSE_MS });
-      else if (sent) Object.assign(sent, { state: "failed", words: refusalWords(frame) });
-      turn.flush();
-    } else if (request?.kind === "history" && room) {
-      Object.assign(room, { sync: null, syncAt: now + PAUSE_MS });
-    } else if (request?.kind === "kick" || frame.code !== "rate_limited") {
-      turn.notify(refusalWords(frame));
-    }
-  },
-
-  /** API Gateway does not say which frame failed. */
-  gateway(turn, { message }) {
-    turn.doubt();
-    currentRoom(turn.state).syncAt = turn.now + PAUSE_MS;
-    turn.notify(gatewayWords(message));
-  },
-};

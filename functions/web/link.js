@@ -36,6 +36,8 @@ export class Link {
   #socket = null;
   #opened = false;
   #next = null;
+  /** All sockets that are heard, with the timer of each: of its handshake, or of its end. */
+  #heard = new Map();
   #timer = 0;
   #attempt = 0;
 
@@ -63,6 +65,7 @@ export class Link {
     this.#wanted = false;
     clearTimeout(this.#timer);
     this.#abandon();
+    for (const socket of this.#heard.keys()) this.#silence(socket);
   }
 
   /** Gives the connection up as dead, and connects again after a wait, without waiting for its end. */
@@ -108,22 +111,18 @@ export class Link {
 
   #begin() {
     const { socket, room } = this.#open();
-    const impatience = setTimeout(() => this.#ended(socket), HANDSHAKE_MS);
-    socket.onopen = () => {
-      clearTimeout(impatience);
-      this.#takeOver(socket, room);
-    };
+    this.#heard.set(socket, setTimeout(() => this.#ended(socket), HANDSHAKE_MS));
+    socket.onopen = () => this.#takeOver(socket, room);
     socket.onmessage = ({ data }) => this.#tell({ type: "frame", text: data });
-    socket.onclose = () => {
-      clearTimeout(impatience);
-      this.#ended(socket);
-    };
+    socket.onclose = () => this.#ended(socket);
     return socket;
   }
 
   #takeOver(socket, room) {
+    clearTimeout(this.#heard.get(socket));
     if (socket === this.#next) {
-      retire(this.#socket, RETIREMENT_MS);
+      const old = this.#socket;
+      this.#heard.set(old, setTimeout(() => this.#silence(old), RETIREMENT_MS));
       this.#socket = socket;
       this.#next = null;
     }
@@ -132,8 +131,8 @@ export class Link {
   }
 
   #ended(socket) {
+    this.#silence(socket);
     if (socket === this.#next) {
-      silence(socket);
       this.#next = null;
       this.#tell({ type: "unrenewed" });
     } else if (socket === this.#socket) {
@@ -144,7 +143,7 @@ export class Link {
   }
 
   #abandon() {
-    for (const socket of [this.#socket, this.#next]) if (socket) silence(socket);
+    for (const socket of [this.#socket, this.#next]) if (socket) this.#silence(socket);
     this.#socket = null;
     this.#next = null;
     this.#opened = false;
@@ -157,16 +156,12 @@ export class Link {
     if (this.#wanted) this.#timer = setTimeout(() => this.#connect(), retryMs);
     this.#tell({ type: "lost", opened, retryMs });
   }
-}
 
-/** Hears nothing more of a socket, and closes it. */
-function silence(socket) {
-  socket.onopen = socket.onmessage = socket.onclose = null;
-  socket.close(NORMAL);
-}
-
-/** Lets a socket bring what is on its way, then closes it. */
-function retire(socket, patienceMs) {
-  socket.onclose = null;
-  setTimeout(() => silence(socket), patienceMs);
+  /** Hears nothing more of a socket, and closes it. */
+  #silence(socket) {
+    clearTimeout(this.#heard.get(socket));
+    this.#heard.delete(socket);
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(NORMAL);
+  }
 }

@@ -25,6 +25,7 @@ export class Log {
   #room = null;
   #following = true;
   #arrived = false;
+  #first;
   #act;
 
   /**
@@ -68,10 +69,17 @@ export class Log {
       this.#room = room;
       this.#following = true;
       this.#arrived = false;
+      this.#first = undefined;
     }
     // What was said before is not read out, what is said now is.
-    this.#list.setAttribute("aria-live", complete ? "polite" : "off");
+    const first = rows.find(({ kind }) => kind === "message")?.key;
+    const earlier = this.#first !== undefined && first !== this.#first;
+    this.#list.setAttribute("aria-live", this.#arrived && !earlier ? "polite" : "off");
+    const below = this.#box.scrollHeight - this.#box.scrollTop;
     reconcile(this.#list, rows, ({ key }) => key, (row) => version(row, now), (row) => this.#make(row, now));
+    this.#first = first;
+    // What comes above moves nothing that is being read.
+    if (earlier && !this.#following) this.#box.scrollTop = this.#box.scrollHeight - below;
     if (!this.#following) return;
     this.toEnd();
     // Who enters a room begins where reading stopped.

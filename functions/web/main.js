@@ -115,10 +115,9 @@ function connect(given, at, room) {
   }
   link?.stop();
   link = new Link({ open, tell });
-  const roles = [...new Set(["admin", "moderator"])].filter((role) => bearer.roles.includes(role));
   byId("me-avatar").replaceChildren(avatar(bearer, initials(bearer.name)));
   setText(byId("me-name"), bearer.name);
-  setText(byId("me-role"), roles[0] ?? "");
+  setText(byId("me-role"), ["admin", "moderator"].find((role) => bearer.roles.includes(role)) ?? "");
   link.start();
 }
 
@@ -271,6 +270,11 @@ byId("join").addEventListener("submit", (event) => {
   wish({ type: "join", room });
 });
 
+byId("earlier").addEventListener("click", () => {
+  byId("log-box").focus({ preventScroll: true });
+  act({ type: "earlier" });
+});
+
 byId("jump").addEventListener("click", () => {
   log.toEnd();
   composer.focus();
@@ -308,6 +312,11 @@ addEventListener("online", () => {
 // A page that comes back from the browser's cache has been asleep.
 addEventListener("pageshow", (event) => event.persisted && act({ type: "probe" }));
 
+// What has not been sent would be gone.
+addEventListener("beforeunload", (event) => {
+  if (state && [...state.rooms.values()].some(({ outbox }) => outbox.length > 0)) event.preventDefault();
+});
+
 /** What the address brings: `#token=…&room=…`, which is never sent to a server and is taken off at once. */
 function takeFragment() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -323,12 +332,14 @@ async function begin() {
     .catch(() => ({}));
   if (config.app) shell.name(config.app, config.stage);
   if (config.stage) setText(byId("mint"), `cargo xtask token --sub ada --stage ${config.stage}`);
-  byId("url").value = config.webSocketUrl ?? memory.url;
-  byId("room").value = given.room || (memory.url === byId("url").value ? memory.room : "") || LOBBY;
+  // Who types fast was here before the configuration.
+  byId("url").value ||= config.webSocketUrl ?? memory.url;
+  byId("room").value = given.room || byId("room").value || (memory.url === byId("url").value ? memory.room : "") || LOBBY;
+  byId("connect-button").disabled = false;
   if (given.token) {
     byId("token").value = given.token;
     byId("connect").requestSubmit();
-  } else byId("token").focus();
+  } else if (document.activeElement === document.body) byId("token").focus();
 }
 
 // A new fragment in an open page, as when a link with a token is opened in it.

@@ -11,6 +11,9 @@ export const FRAME_BYTES_MAX = 32 * 1024;
 /** Messages in one answer to `history`, at most. */
 export const HISTORY_MESSAGES_MAX = 100;
 
+/** Messages are kept so long, in milliseconds. */
+export const KEPT_MS = 7 * 24 * 3_600_000;
+
 /** An id before all others: history after it is all that is kept. */
 export const FIRST_ID = "0".repeat(26);
 

@@ -13,6 +13,9 @@ export const MESSAGES_KEPT = 2_000;
 /** So many lines about who came and went are kept. */
 const MOVEMENTS_KEPT = 50;
 
+/** So far back a first look at what was said earlier goes, in milliseconds. */
+const SPAN_MS = 3_600_000;
+
 /** Who is back within this time has not been away, in milliseconds. */
 const ABSENCE_MS = 60_000;
 
@@ -43,6 +46,11 @@ const LOOK_BACK_MS = 10_000;
  * @property {string} readTo
  * @property {string | null} divider
  * @property {{id: string, began: number, first: boolean} | null} sync a reading of history that is under way: its latest frame, when it began, whether it is the first
+ * @property {{id: string, from: number, until: string, probe: boolean, held: import("./protocol.js").Message[]} | null} earlier
+ *   a look at what was said before `until`: its latest frame, the moment where it began, what it has brought so far; a probe
+ *   finds out only whether there is something
+ * @property {number} span so far the next look goes back, in milliseconds
+ * @property {boolean} whole whether nothing was said before the first message
  * @property {number} syncedAt when the last one ended, in milliseconds since 1970
  * @property {number} syncAt when to read again at the latest
  */
@@ -63,6 +71,9 @@ export const createRoom = (name, readTo = "") => ({
   readTo,
   divider: null,
   sync: null,
+  earlier: null,
+  span: SPAN_MS,
+  whole: false,
   syncedAt: 0,
   syncAt: 0,
 });

@@ -56,6 +56,9 @@ export function show(state, { now, online, atEnd }) {
   showLink(state, now, online);
   showEmpty(state, room);
   setText(byId("room-name"), room.name);
+  byId("earlier").hidden = room.whole || room.checkpoint === null || room.messages.length === 0 || room.earlier?.probe === true;
+  byId("earlier").disabled = room.earlier !== null;
+  setText(byId("earlier"), room.earlier ? "Loading…" : "Show earlier messages");
   const waiting = unread(room, state.me.sub);
   byId("jump").hidden = atEnd || room.messages.length + room.outbox.length === 0;
   setText(byId("jump-words"), waiting ? `${waiting} new` : "Latest");

@@ -313,11 +313,13 @@ impl Assigned {
         // Names hold ids of what was noted before them.
         let text = self.0.iter().rev().fold(json.to_string(), replace);
         // Addresses differ between runs, by their port at least.
-        let mut parts = text.split("http://");
-        let first = parts.next().unwrap_or_default().to_owned();
-        parts.fold(first, |text, part| {
-            let after = part.find(['/', '"']).map_or("", |end| &part[end..]);
-            format!("{text}ENDPOINT{after}")
+        ["http://", "ws://"].into_iter().fold(text, |text, scheme| {
+            let mut parts = text.split(scheme);
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |text, part| {
+                let after = part.find(['/', '"']).map_or("", |end| &part[end..]);
+                format!("{text}ENDPOINT{after}")
+            })
         })
     }
 }
