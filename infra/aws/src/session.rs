@@ -263,6 +263,7 @@ impl Session {
 
     /// Makes one call with a large body, on a thread of its own: to encode and digest megabytes would keep what is short,
     /// and what the longest chain of steps waits for, from the cores.
+    #[expect(clippy::result_large_err, reason = "the SDK's own error, and translated at once")]
     pub(crate) fn upload<T, E>(
         &self,
         service: Service,

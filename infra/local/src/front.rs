@@ -342,7 +342,7 @@ fn admit(cloud: &Cloud, parts: &http::request::Parts) -> Result<(&'static str, S
         return Err(ApiError::new(
             403,
             "AccessDeniedException",
-            "the local cloud answers no control-plane calls from web pages (the request has a header that only browsers send)",
+            "the local cloud answers no control-plane calls from web pages (the request has the header Origin or Sec-Fetch-Site, as those of browsers have)",
         ));
     }
     let scope = route::scope(&parts.headers, &parts.uri).ok_or_else(|| {

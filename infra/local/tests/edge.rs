@@ -107,6 +107,9 @@ async fn what_cannot_be_routed_is_refused_in_clear_words() {
     let (status, body) = caller.send(&headers, "/", "{}".to_owned()).await;
     assert_eq!(status, 403);
     assert!(body.contains("Origin"), "{body}");
+    // A page that a function serves asks its own origin, which browsers do not tell when nothing is to be changed.
+    let headers = [("authorization", page.as_str()), ("sec-fetch-site", "same-origin")];
+    assert_eq!(caller.send(&headers, "/", "{}".to_owned()).await.0, 403);
 
     let (status, body) = caller.send(&[], "/_local/health", String::new()).await;
     assert_eq!(status, 200);
