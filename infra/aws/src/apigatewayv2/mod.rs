@@ -36,8 +36,8 @@ pub(crate) async fn reconcile(
         Kind::Authorizer => write::authorizer(session, desired, live, attempted).await,
         Kind::Integration => write::integration(session, desired, live, attempted).await,
         Kind::Deployment => write::deployment(session, desired, live, attempted).await,
-        Kind::Route => write::route(session, desired, live).await,
-        Kind::RouteResponse => write::route_response(session, desired, live).await,
+        Kind::Route => write::route(session, desired, live, attempted).await,
+        Kind::RouteResponse => write::route_response(session, desired, live, attempted).await,
         Kind::Stage => write::stage(session, desired, live).await,
         Kind::Table
         | Kind::Role

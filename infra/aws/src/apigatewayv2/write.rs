@@ -176,7 +176,13 @@ pub(super) async fn integration(
     child(desired, Some(&live.physical_id))
 }
 
-pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
+/// A second route of the same key is refused by AWS, though not by everybody who stands in for it.
+pub(super) async fn route(
+    session: &Session,
+    desired: &Desired,
+    live: Option<&Live>,
+    attempted: bool,
+) -> Result<Live, CloudError> {
     let api = required(desired, "ApiId")?;
     let properties = &desired.properties;
     let key = required(desired, "RouteKey")?;
@@ -184,8 +190,7 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
     let authorizer = text(properties, "AuthorizerId").map(str::to_owned);
     let authorization = text(properties, "AuthorizationType").map(AuthorizationType::from);
     let expression = text(properties, "RouteResponseSelectionExpression").map(str::to_owned);
-    let adopted;
-    let live = match live {
+    let live = match known(session, desired, live, attempted).await? {
         Some(live) => live,
         None => {
             let call = session
@@ -200,10 +205,7 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
             let answer = session.change_api(api, "apigateway:CreateRoute", call.send()).await;
             match answer {
                 Ok(answer) => return child(desired, answer.route_id()),
-                Err(error) if is_already_there(&error) => {
-                    adopted = ours(error, located(session, desired).await?)?;
-                    &adopted
-                }
+                Err(error) if is_already_there(&error) => ours(error, located(session, desired).await?)?,
                 Err(error) => return Err(error),
             }
         }
@@ -216,7 +218,7 @@ pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Li
         "RouteResponseSelectionExpression",
     ]
     .iter()
-    .any(|property| differs(desired, live, property));
+    .any(|property| differs(desired, &live, property));
     if changed {
         let call = session
             .apigateway()
@@ -239,8 +241,9 @@ pub(super) async fn route_response(
     session: &Session,
     desired: &Desired,
     live: Option<&Live>,
+    attempted: bool,
 ) -> Result<Live, CloudError> {
-    if let Some(live) = live {
+    if let Some(live) = known(session, desired, live, attempted).await? {
         // It is nothing but its key.
         return child(desired, Some(&live.physical_id));
     }
