@@ -1,7 +1,9 @@
 //! Brings one frame to connections. [`crate::FanOut`] and [`crate::RunLeg`] say to which.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use futures_util::{StreamExt, stream};
 
 use crate::model::{ConnectionId, Peer};
@@ -12,6 +14,18 @@ pub const IN_FLIGHT_MAX: usize = 128;
 
 /// So often a slow peer is tried, the first time included.
 pub const SLOW_ATTEMPTS_MAX: u32 = 3;
+
+/// So long somebody who waits, such as a client that connects or has sent a message, waits for a post to another one.
+pub const ONCE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How much trouble is taken over each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Tried once, for [`ONCE_WITHIN`] at most: somebody waits for the end.
+    Once,
+    /// Slow peers are tried [`SLOW_ATTEMPTS_MAX`] times, each time as long as the port has patience.
+    Full,
+}
 
 /// Before the second attempt; doubled before each further one, and up to half as much more for each peer: were they all
 /// slow because the account sends too much, they must not come back all at once.
@@ -26,7 +40,7 @@ pub const GONE_GRACE_SECONDS: u64 = 10;
 /// | the gateway says | then |
 /// |---|---|
 /// | gone (410) | the row is removed, unless it is too young; never tried again |
-/// | slow (429) | tried a few times with growing pauses, as the caller says; then unreached |
+/// | slow (429) | tried a few times with growing pauses, unless somebody waits; then unreached |
 /// | forbidden (403) | not tried again and the row kept: the fault is in our configuration |
 /// | an error, or nothing in time | unreached; the port has repeated what may be repeated, and ids tell copies |
 ///
@@ -72,16 +86,16 @@ pub(crate) enum Outcome {
 }
 
 impl<R: ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
-    /// Brings `frame` to all of `peers`, many at once. Slow ones are tried `attempts` times.
+    /// Brings `frame` to all of `peers`, many at once.
     pub(crate) async fn to(
         &self,
         peers: impl IntoIterator<Item = impl Into<Peer>>,
         frame: &str,
-        attempts: u32,
+        effort: Effort,
     ) -> BroadcastReport {
         stream::iter(peers.into_iter().map(Into::into))
             .map(|peer| async move {
-                let outcome = self.deliver(&peer, frame, attempts).await;
+                let outcome = self.deliver(&peer, frame, effort).await;
                 (peer, outcome)
             })
             .buffer_unordered(IN_FLIGHT_MAX)
@@ -93,9 +107,17 @@ impl<R: ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
     }
 
     /// Brings `frame` to one connection.
-    pub(crate) async fn deliver(&self, to: &Peer, frame: &str, attempts: u32) -> Outcome {
+    pub(crate) async fn deliver(&self, to: &Peer, frame: &str, effort: Effort) -> Outcome {
+        let attempts = match effort {
+            Effort::Once => 1,
+            Effort::Full => SLOW_ATTEMPTS_MAX,
+        };
         for attempt in 1..=attempts {
-            match self.gateway.send(&to.id, frame).await {
+            let sent = match effort {
+                Effort::Once => self.send_soon(to, frame).await,
+                Effort::Full => self.gateway.send(&to.id, frame).await,
+            };
+            match sent {
                 Ok(Delivery::Delivered) => return Outcome::Delivered,
                 Ok(Delivery::Gone) => {
                     return Outcome::Gone {
@@ -109,6 +131,14 @@ impl<R: ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
             }
         }
         Outcome::Slow
+    }
+
+    async fn send_soon(&self, to: &Peer, frame: &str) -> Result<Delivery, PortError> {
+        let sending = pin!(self.gateway.send(&to.id, frame));
+        match select(sending, pin!(self.clock.sleep(ONCE_WITHIN))).await {
+            Either::Left((sent, _)) => sent,
+            Either::Right(_) => Err(PortError::new("post to the connection", "no answer yet")),
+        }
     }
 
     async fn forget(&self, gone: &Peer) -> Result<(), PortError> {
@@ -216,7 +246,7 @@ mod tests {
                 gateway: self.gateway.clone(),
                 clock: self.clock.clone(),
             };
-            broadcast.to(&self.rows, "frame", SLOW_ATTEMPTS_MAX).await
+            broadcast.to(&self.rows, "frame", Effort::Full).await
         }
     }
 

@@ -43,7 +43,11 @@ where
             connected_at,
             expires_at: connected_at + CONNECTION_LIFETIME_SECONDS,
         };
-        broadcast.connections.put(&connection).await?;
+        if let Err(error) = broadcast.connections.put(&connection).await {
+            // It may have happened all the same, and nobody would hear of the end of a connection that is refused.
+            let _ = broadcast.connections.remove(&connection.id).await;
+            return Err(error);
+        }
         let told = self.presence.tell(Direction::Joined, &connection).await;
         Ok((connection, told))
     }

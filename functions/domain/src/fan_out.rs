@@ -2,7 +2,7 @@
 
 use futures_util::future::try_join_all;
 
-use crate::broadcast::{Broadcast, BroadcastReport};
+use crate::broadcast::{Broadcast, BroadcastReport, Effort};
 use crate::model::Leg;
 use crate::ports::{Clock, ForgetConnection, HandOver, ListRoom, PortError, SendFrame};
 
@@ -55,7 +55,7 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> FanOut
         if small {
             let peers = pages.into_iter().flat_map(|page| page.connections);
             let receivers = peers.filter(|peer| peer.id != whole.except);
-            let mut report = self.broadcast.to(receivers, &whole.frame, 1).await;
+            let mut report = self.broadcast.to(receivers, &whole.frame, Effort::Once).await;
             self.leave_rest(whole, &mut report).await;
             return Ok(Reach::Here(report));
         }
@@ -142,12 +142,13 @@ mod tests {
         let scene = Scene::of(5);
         scene.gateway.answer("c0001", [Answer::Slow]);
         scene.gateway.answer("c0002", [Answer::Fail]);
+        scene.gateway.answer("c0003", [Answer::Silence]);
         let Reach::Here(report) = scene.start(100).await.unwrap() else {
             panic!("handed over")
         };
         assert_eq!(
             (report.delivered, report.left, report.slow, report.failed),
-            (2, 2, 0, 0)
+            (1, 3, 0, 0)
         );
         assert_eq!(scene.gateway.attempts("c0001"), 1);
         let [rest] = &scene.legs.taken()[..] else {
@@ -155,7 +156,7 @@ mod tests {
         };
         let mut only: Vec<_> = rest.only.iter().map(|peer| peer.id.as_str()).collect();
         only.sort_unstable();
-        assert_eq!((only, rest.frame.as_str()), (vec!["c0001", "c0002"], "frame"));
+        assert_eq!((only, rest.frame.as_str()), (vec!["c0001", "c0002", "c0003"], "frame"));
 
         // Nobody takes them: the message was sent all the same.
         scene.legs.fail();
@@ -163,7 +164,10 @@ mod tests {
         let Reach::Here(report) = scene.start(100).await.unwrap() else {
             panic!("handed over")
         };
-        assert_eq!((report.delivered, report.left, report.slow), (3, 0, 1));
+        assert_eq!(
+            (report.delivered, report.left, report.slow, report.failed),
+            (2, 0, 1, 1)
+        );
         assert!(report.first_failure.is_some());
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::broadcast::{Broadcast, BroadcastReport, IN_FLIGHT_MAX, SLOW_ATTEMPTS_MAX};
+use crate::broadcast::{Broadcast, BroadcastReport, Effort, IN_FLIGHT_MAX};
 use crate::model::{ConnectionId, Leg};
 use crate::ports::{Clock, ForgetConnection, HandOver, ListRoom, PortError, SendFrame};
 
@@ -133,7 +133,7 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> RunLeg
             }
             clock.sleep(pause).await;
             let peers = report.take_unreached();
-            report.add(self.broadcast.to(peers, &leg.frame, SLOW_ATTEMPTS_MAX).await);
+            report.add(self.broadcast.to(peers, &leg.frame, Effort::Full).await);
         }
     }
 
@@ -159,7 +159,7 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock, H: HandOver> RunLeg
             .try_take_while(|_| std::future::ready(Ok(clock.now_ms() < stop_at_ms)))
             // The next page is read while these are on their way.
             .map_ok(|peer| async move {
-                let outcome = self.broadcast.deliver(&peer, &leg.frame, SLOW_ATTEMPTS_MAX).await;
+                let outcome = self.broadcast.deliver(&peer, &leg.frame, Effort::Full).await;
                 Ok((peer, outcome))
             })
             .try_buffer_unordered(IN_FLIGHT_MAX)

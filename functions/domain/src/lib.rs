@@ -42,7 +42,9 @@ pub use access::{
     Action, Allowed, Caller, RATE_ACTIONS_MAX, RATE_WINDOW_SECONDS, Refusal, Role, USER_RATE_ACTIONS_MAX, admit,
 };
 pub use authorize::{AllowedOrigins, Attempt, Authorize, Denial};
-pub use broadcast::{Broadcast, BroadcastReport, GONE_GRACE_SECONDS, IN_FLIGHT_MAX, SLOW_ATTEMPTS_MAX};
+pub use broadcast::{
+    Broadcast, BroadcastReport, Effort, GONE_GRACE_SECONDS, IN_FLIGHT_MAX, ONCE_WITHIN, SLOW_ATTEMPTS_MAX,
+};
 pub use connect::{CONNECTION_LIFETIME_SECONDS, Connect};
 pub use disconnect::Disconnect;
 pub use fan_out::{FanOut, INLINE_CONNECTIONS_MAX, Reach};

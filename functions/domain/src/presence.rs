@@ -6,7 +6,7 @@
 
 use futures_util::future::try_join_all;
 
-use crate::broadcast::{Broadcast, BroadcastReport, SLOW_ATTEMPTS_MAX};
+use crate::broadcast::{Broadcast, BroadcastReport, Effort};
 use crate::model::{Connection, Identity, Room};
 use crate::ports::{Clock, ForgetConnection, ListRoom, PortError, SendFrame};
 
@@ -114,7 +114,7 @@ impl<R: ListRoom + ForgetConnection, G: SendFrame, C: Clock> Presence<R, G, C> {
             user,
             at_ms: self.broadcast.clock.now_ms(),
         });
-        self.broadcast.to(others, &frame, SLOW_ATTEMPTS_MAX).await
+        self.broadcast.to(others, &frame, Effort::Once).await
     }
 }
 

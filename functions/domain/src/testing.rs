@@ -376,6 +376,8 @@ pub enum Answer {
     Forbidden,
     /// An error.
     Fail,
+    /// Nothing, ever.
+    Silence,
 }
 
 /// Keeps what was sent. Delivers, unless told otherwise.
@@ -435,6 +437,10 @@ impl SendFrame for FakeGateway {
         }
         // Lets the others begin, as a network would.
         yield_once().await;
+        let is_silent = |answers: &VecDeque<Answer>| answers.front() == Some(&Answer::Silence);
+        if lock(&self.0).answers.get(to.as_str()).is_some_and(is_silent) {
+            std::future::pending::<()>().await;
+        }
         let mut sent = lock(&self.0);
         sent.in_flight -= 1;
         *sent.attempts.entry(to.to_string()).or_default() += 1;
@@ -442,7 +448,7 @@ impl SendFrame for FakeGateway {
             Some(Answer::Gone) => Ok(Delivery::Gone),
             Some(Answer::Slow) => Ok(Delivery::Slow),
             Some(Answer::Forbidden) => Ok(Delivery::Forbidden),
-            Some(Answer::Fail) => Err(failure("send")),
+            Some(Answer::Fail | Answer::Silence) => Err(failure("send")),
             None => {
                 sent.frames.entry(to.to_string()).or_default().push(frame.to_owned());
                 Ok(Delivery::Delivered)
@@ -456,7 +462,7 @@ impl CloseConnection for FakeGateway {
         let mut sent = lock(&self.0);
         match sent.answers.get_mut(id.as_str()).and_then(VecDeque::pop_front) {
             Some(Answer::Gone) => Ok(Closing::Gone),
-            Some(Answer::Slow | Answer::Forbidden | Answer::Fail) => Err(failure("close")),
+            Some(Answer::Slow | Answer::Forbidden | Answer::Fail | Answer::Silence) => Err(failure("close")),
             None => {
                 sent.closed.push(id.to_string());
                 Ok(Closing::Closed)
@@ -505,6 +511,9 @@ impl Clock for FakeClock {
     }
 
     async fn sleep(&self, duration: Duration) {
+        // What takes no time comes first.
+        yield_once().await;
+        yield_once().await;
         *lock(&self.slept) += duration;
     }
 }

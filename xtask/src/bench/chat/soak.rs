@@ -2,7 +2,8 @@
 //!
 //! A peer is healthy for a message if it was in the room from [`MARGIN`] before the message was sent until [`LIFE`] after
 //! it was accepted. Its connection may be cut meanwhile (that is one of the faults): then it connects again at once and
-//! asks for the history after the last id it knows, as the protocol says. Who is never cut has to get everything live.
+//! asks for the history after the last id it knows, as the protocol says; who leaves before it is
+//! told was there until the cut. Who is never cut has to get everything live.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
@@ -183,30 +184,35 @@ impl Person {
         while Instant::now() < self.until {
             let leaving = self.until.min(Instant::now() + self.chance.between(self.pace.stay));
             let mut came = None;
+            // Since when it knows nothing of what was said, because its connection was cut.
+            let mut deaf = None;
             // Once for each cut, and once for the wish to leave.
-            loop {
+            let left = loop {
                 let Some(mut client) = self.get_in(leaving).await else {
-                    break;
+                    break deaf;
                 };
-                let is_back = came.is_some();
-                let since = *came.get_or_insert_with(Instant::now);
+                came.get_or_insert_with(Instant::now);
                 self.diary.sessions += 1;
-                if is_back && !self.catch_up(&mut client, leaving).await {
-                    self.diary.cut += 1;
-                    continue;
+                let mut end = End::Left;
+                if deaf.is_none() || self.catch_up(&mut client, leaving, &mut end).await {
+                    deaf = None;
+                    end = self.chat(&mut client, leaving).await;
                 }
-                match self.chat(&mut client, leaving).await {
-                    End::Cut => self.diary.cut += 1,
+                match end {
+                    End::Cut => {
+                        self.diary.cut += 1;
+                        deaf.get_or_insert_with(Instant::now);
+                    }
                     End::Left => {
                         let left = Instant::now();
                         for frame in client.close().await {
                             self.hear(&frame);
                         }
-                        self.diary.stays.push((since, left));
-                        break;
+                        break Some(deaf.unwrap_or(left));
                     }
                 }
-            }
+            };
+            self.diary.stays.extend(came.zip(left));
             if Instant::now() < self.until {
                 sleep(self.chance.between(AWAY_MS)).await;
             }
@@ -229,8 +235,9 @@ impl Person {
         None
     }
 
-    /// Asks for what was said since; `false` when the connection is cut again.
-    async fn catch_up(&mut self, client: &mut Client, leaving: Instant) -> bool {
+    /// Asks for what was said since. Returns whether it was told; otherwise `end` is why not.
+    async fn catch_up(&mut self, client: &mut Client, leaving: Instant, end: &mut End) -> bool {
+        *end = End::Cut;
         let known = self.diary.live.iter().chain(&self.diary.from_history).max().cloned();
         // Who knows nothing asks for the last messages.
         let mut ask = match known {
@@ -266,7 +273,8 @@ impl Person {
                 }
             }
         }
-        true
+        *end = End::Left;
+        false
     }
 
     /// Listens and talks until it is time to leave.
