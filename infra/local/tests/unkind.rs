@@ -173,7 +173,7 @@ async fn a_new_role_cannot_be_assumed_at_once() {
 
 #[tokio::test]
 async fn a_function_takes_time_to_settle() {
-    let caller = Caller::start("pending=1ms").await;
+    let caller = Caller::start("pending=500ms").await;
     caller.create_role("worker").await;
     assert_eq!(caller.create_function("f").await.body["State"], "Pending");
     let configuration = "/2015-03-31/functions/f/configuration";
