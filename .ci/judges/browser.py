@@ -355,15 +355,15 @@ async def a_connection_is_replaced_before_its_end(scene):
             opened = proxy.upgraded
             # Idle for nine minutes: something must have been sent.
             sent = proxy.bytes_up
-            for _ in range(54):
-                await ada.clock.run_for(10_000)
+            for _ in range(108):
+                await ada.clock.run_for(5_000)
                 await proxy.settled()
             expect(proxy.bytes_up > sent, "nothing was sent in nine idle minutes")
             equal(proxy.upgraded, opened, "connections while nothing happens")
             await ada.clock.fast_forward(107 * 60_000)
-            for _ in range(80):
+            for _ in range(160):
                 await proxy.settled()
-                await ada.clock.run_for(10_000)
+                await ada.clock.run_for(5_000)
                 if proxy.upgraded > opened:
                     break
             await proxy.settled()

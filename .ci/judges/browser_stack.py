@@ -85,7 +85,7 @@ class Flapping:
     async def settled(self):
         """Waits until what was asked is answered, for pages whose clock runs faster than the network."""
         deadline = time.monotonic() + 30
-        while max(self.asked_at, self.answered_at) > time.monotonic() - 0.1 or self.answered_at < self.asked_at:
+        while max(self.asked_at, self.answered_at) > time.monotonic() - 0.3 or self.answered_at < self.asked_at:
             expect(time.monotonic() < deadline, "the gateway does not answer")
             await asyncio.sleep(0.02)
 

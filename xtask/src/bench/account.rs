@@ -312,13 +312,19 @@ impl Assigned {
         let replace = |text: String, (id, name): &(String, String)| text.replace(id, &name.replace('"', ""));
         // Names hold ids of what was noted before them.
         let text = self.0.iter().rev().fold(json.to_string(), replace);
-        // Addresses differ between runs, by their port at least.
-        ["http://", "ws://"].into_iter().fold(text, |text, scheme| {
-            let mut parts = text.split(scheme);
+        // Addresses differ between runs, by their port at least, and those of functions by their ids, too.
+        [
+            ("http://", "ENDPOINT"),
+            ("ws://", "ENDPOINT"),
+            ("/lambda-url/", "/lambda-url/ID"),
+        ]
+        .into_iter()
+        .fold(text, |text, (before, instead)| {
+            let mut parts = text.split(before);
             let first = parts.next().unwrap_or_default().to_owned();
             parts.fold(first, |text, part| {
                 let after = part.find(['/', '"']).map_or("", |end| &part[end..]);
-                format!("{text}ENDPOINT{after}")
+                format!("{text}{instead}{after}")
             })
         })
     }
