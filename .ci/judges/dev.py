@@ -32,7 +32,7 @@ def wait_for(path, pattern, after=0):
 
 def steps(path, start, end):
     """Symbols and ids of the steps in a part of a log."""
-    found = re.findall(r"^  ([+~±=-]) AWS::\S+ +(\w+)", path.read_text()[start:end], re.MULTILINE)
+    found = re.findall(r"^  ([+~±.-]) AWS::\S+ +(\w+)", path.read_text()[start:end], re.MULTILINE)
     return {f"{symbol} {id}" for symbol, id in found}
 
 
@@ -96,7 +96,7 @@ async def session(clone, output, errors, url, token):
         _, end = wait_for(errors, r"up to date after (.*)", at)
         equal(
             steps(errors, at, end),
-            {"- ChatEchoRoute", "= ChatEchoRouteResponse", "- ChatEchoLivePermission", "± ChatDeployment", "- ChatDeployment", "~ ChatStage"},
+            {"- ChatEchoRoute", ". ChatEchoRouteResponse", "- ChatEchoLivePermission", "± ChatDeployment", "- ChatDeployment", "~ ChatStage"},
             "steps for a removed route",
         )
         await socket.send("no json")
