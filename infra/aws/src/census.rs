@@ -1,7 +1,7 @@
 //! Which functions, roles and tables exist at all: a listing of each instead of a question about each.
 //!
-//! A first deployment has nothing recorded and would ask for every function, its policy, every role, its policy and every table, to
-//! hear of each that it does not exist. A name that is missing from a listing is taken not to exist. Should it exist
+//! A first deployment has nothing recorded and would ask for every function, its policy, every role, its policy and every
+//! table, to hear of each that it does not exist. A name that is missing from a listing is taken not to exist. Should it exist
 //! nevertheless, since listings may lag behind, its creation is refused as a duplicate, and that is looked into then.
 
 use std::collections::BTreeSet;

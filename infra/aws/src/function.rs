@@ -28,7 +28,7 @@ use crate::Session;
 use crate::alias;
 use crate::error::{found, gone, is_already_there, refused};
 use crate::iam::ours;
-use crate::session::UPLOAD_TIMEOUT;
+use crate::session::{UPLOAD_TIMEOUT, on_own_thread};
 use crate::shape::{
     Shape, Tags, as_desired, changed_tags, declared_tags, differs, integer, is_cleared, ownership, required, text,
     unrecorded,
@@ -233,7 +233,7 @@ async fn create(session: &Session, desired: &Desired) -> Result<Option<String>, 
         .set_tags(Some(declared_tags(&desired.properties).into_iter().collect()))
         .customize()
         .config_override(aws_sdk_lambda::config::Config::builder().timeout_config(upload_timeouts()));
-    let call = session.upload(Service::Lambda, "lambda:CreateFunction", call.send());
+    let call = session.sdk(Service::Lambda, "lambda:CreateFunction", on_own_thread(call.send()));
     let answer = session.probes().attempt(call).await?;
     let version = number_of(answer.version());
     if answer.state() != Some(&State::Active) {
@@ -255,7 +255,7 @@ async fn update_code(session: &Session, desired: &Desired) -> Result<Option<Stri
         .customize()
         .config_override(aws_sdk_lambda::config::Config::builder().timeout_config(upload_timeouts()));
     let answer = session
-        .upload(Service::Lambda, "lambda:UpdateFunctionCode", call.send())
+        .sdk(Service::Lambda, "lambda:UpdateFunctionCode", on_own_thread(call.send()))
         .await?;
     let version = number_of(answer.version());
     if !is_settled(answer.state(), answer.last_update_status()) {

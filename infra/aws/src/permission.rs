@@ -124,7 +124,7 @@ async fn add(session: &Session, desired: &Desired) -> Result<(), CloudError> {
 }
 
 /// Splits `NAME:ALIAS`.
-fn qualified(function: &str) -> (&str, Option<String>) {
+pub(crate) fn qualified(function: &str) -> (&str, Option<String>) {
     match function.split_once(':') {
         Some((name, alias)) => (name, Some(alias.to_owned())),
         None => (function, None),

@@ -261,30 +261,6 @@ impl Session {
         }
     }
 
-    /// Makes one call with a large body, on a thread of its own: to encode and digest megabytes would keep what is short,
-    /// and what the longest chain of steps waits for, from the cores.
-    #[expect(clippy::result_large_err, reason = "the SDK's own error, and translated at once")]
-    pub(crate) fn upload<T, E>(
-        &self,
-        service: Service,
-        operation: &'static str,
-        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'static,
-    ) -> impl Future<Output = Result<T, CloudError>>
-    where
-        T: Send + 'static,
-        E: ProvideErrorMetadata + Error + Send + 'static,
-    {
-        let call = Box::pin(call);
-        let thread = async move {
-            let runtime = Handle::current();
-            let uploading = tokio::task::spawn_blocking(move || runtime.block_on(call));
-            uploading
-                .await
-                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-        };
-        self.sdk(service, operation, thread)
-    }
-
     /// Makes one call that changes an API or something in it; it waits its turn where such changes are in conflict.
     pub(crate) fn change_api<T, E>(
         &self,
@@ -419,6 +395,16 @@ async fn on_any_core<T: Send + 'static>(call: Pin<Box<impl Future<Output = T> + 
         Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
         None => std::future::pending().await,
     }
+}
+
+/// Runs a call with a large body on a thread of its own: to encode and digest megabytes would keep what is short, and what
+/// the longest chain of steps waits for, from the cores.
+pub(crate) async fn on_own_thread<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> T {
+    let (runtime, call) = (Handle::current(), Box::pin(call));
+    let running = tokio::task::spawn_blocking(move || runtime.block_on(call));
+    running
+        .await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 fn http_client() -> SharedHttpClient {

@@ -10,6 +10,7 @@ use infra_engine::{CloudError, Desired, Live, Ownership, Target};
 use crate::Session;
 use crate::census::bare;
 use crate::error::{found, gone, is_already_there};
+use crate::permission::qualified;
 use crate::shape::{Shape, as_desired, differs, required, text};
 use crate::throttle::Service;
 
@@ -22,7 +23,7 @@ pub(crate) async fn observe(session: &Session, targets: &[&Target]) -> Result<Ve
         let Some(id) = target.physical_id.clone().or_else(|| located(target)) else {
             return Ok(None);
         };
-        let (function, alias) = split(&id);
+        let (function, alias) = qualified(&id);
         let call = session
             .lambda()
             .get_function_url_config()
@@ -66,7 +67,7 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
 
 /// Deletes a URL. A new one would have another address.
 pub(crate) async fn delete(session: &Session, physical_id: &str) -> Result<(), CloudError> {
-    let (function, alias) = split(physical_id);
+    let (function, alias) = qualified(physical_id);
     let call = session
         .lambda()
         .delete_function_url_config()
@@ -168,13 +169,6 @@ fn physical_id(function: &str, alias: Option<&str>) -> String {
     }
 }
 
-fn split(physical_id: &str) -> (&str, Option<String>) {
-    match physical_id.split_once(':') {
-        Some((function, alias)) => (function, Some(alias.to_owned())),
-        None => (physical_id, None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -213,7 +207,7 @@ mod tests {
         };
         let id = located(&target).unwrap();
         assert_eq!(id, "chat-dev-web:live");
-        assert_eq!(split(&id), ("chat-dev-web", Some("live".to_owned())));
+        assert_eq!(qualified(&id), ("chat-dev-web", Some("live".to_owned())));
         let live = live(
             &target,
             &id,

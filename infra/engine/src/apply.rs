@@ -93,7 +93,7 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             if !stop {
                 let is_over = packaging.is_over();
                 let packages = packaging.look();
-                let mut ready: Vec<usize> = waiting
+                let ready: Vec<usize> = waiting
                     .iter()
                     .copied()
                     .filter(|index| self.plan.steps[*index].after.is_subset(&done))
@@ -102,8 +102,8 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
                         awaits_package |= lacks && !is_over;
                         !lacks
                     })
+                    .take(IN_FLIGHT_MAX.saturating_sub(in_flight.len()))
                     .collect();
-                ready.truncate(IN_FLIGHT_MAX.saturating_sub(in_flight.len()));
                 for index in ready {
                     waiting.remove(&index);
                     in_flight.push(self.start(index, &mut results.known, &packages));

@@ -24,20 +24,27 @@ use crate::shape::text;
 const PAGE: &str = "100";
 
 /// Makes or updates an API or something in one. `attempted`: an earlier attempt in this process may have made it
-/// without hearing so; then it is looked for first.
+/// without hearing so; then it is looked for first, even where AWS would refuse a second one: not everybody who stands in
+/// for AWS does.
 pub(crate) async fn reconcile(
     session: &Session,
     desired: &Desired,
     live: Option<&Live>,
     attempted: bool,
 ) -> Result<Live, CloudError> {
+    let located = if attempted {
+        write::located(session, desired).await?
+    } else {
+        None
+    };
+    let live = live.or(located.as_ref());
     match desired.kind {
-        Kind::Api => write::api(session, desired, live, attempted).await,
-        Kind::Authorizer => write::authorizer(session, desired, live, attempted).await,
-        Kind::Integration => write::integration(session, desired, live, attempted).await,
-        Kind::Deployment => write::deployment(session, desired, live, attempted).await,
-        Kind::Route => write::route(session, desired, live, attempted).await,
-        Kind::RouteResponse => write::route_response(session, desired, live, attempted).await,
+        Kind::Api => write::api(session, desired, live).await,
+        Kind::Authorizer => write::authorizer(session, desired, live).await,
+        Kind::Integration => write::integration(session, desired, live).await,
+        Kind::Deployment => write::deployment(session, desired, live).await,
+        Kind::Route => write::route(session, desired, live).await,
+        Kind::RouteResponse => write::route_response(session, desired, live).await,
         Kind::Stage => write::stage(session, desired, live).await,
         Kind::Table
         | Kind::Role

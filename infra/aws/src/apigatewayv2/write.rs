@@ -24,15 +24,10 @@ const POLL_LAST: Duration = Duration::from_secs(1);
 /// Deployments take a second or two; this is far more.
 const DEPLOYED_WITHIN: Duration = Duration::from_secs(60);
 
-pub(super) async fn api(
-    session: &Session,
-    desired: &Desired,
-    live: Option<&Live>,
-    attempted: bool,
-) -> Result<Live, CloudError> {
+pub(super) async fn api(session: &Session, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
     let properties = &desired.properties;
     let expression = text(properties, "RouteSelectionExpression").map(str::to_owned);
-    let Some(live) = known(session, desired, live, attempted).await? else {
+    let Some(live) = live else {
         let call = session
             .apigateway()
             .create_api()
@@ -51,7 +46,7 @@ pub(super) async fn api(
         ));
     };
     let id = &live.physical_id;
-    if differs(desired, &live, "Name") || differs(desired, &live, "RouteSelectionExpression") {
+    if differs(desired, live, "Name") || differs(desired, live, "RouteSelectionExpression") {
         let call = session
             .apigateway()
             .update_api()
@@ -60,21 +55,16 @@ pub(super) async fn api(
             .set_route_selection_expression(expression);
         session.change_api(id, "apigateway:UpdateApi", call.send()).await?;
     }
-    sync_tags(session, desired, &live, &format!("/apis/{id}")).await?;
+    sync_tags(session, desired, live, &format!("/apis/{id}")).await?;
     Ok(as_desired(desired, id, live.attributes.clone()))
 }
 
-pub(super) async fn authorizer(
-    session: &Session,
-    desired: &Desired,
-    live: Option<&Live>,
-    attempted: bool,
-) -> Result<Live, CloudError> {
+pub(super) async fn authorizer(session: &Session, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
     let api = required(desired, "ApiId")?;
     let kind = text(&desired.properties, "AuthorizerType").map(AuthorizerType::from);
     let uri = text(&desired.properties, "AuthorizerUri").map(str::to_owned);
     let sources = identity_source(&desired.properties);
-    let Some(live) = known(session, desired, live, attempted).await? else {
+    let Some(live) = live else {
         let call = session
             .apigateway()
             .create_authorizer()
@@ -99,7 +89,7 @@ pub(super) async fn authorizer(
         .set_identity_source(Some(sources));
     if ["Name", "AuthorizerType", "AuthorizerUri", "IdentitySource"]
         .iter()
-        .any(|property| differs(desired, &live, property))
+        .any(|property| differs(desired, live, property))
     {
         session
             .change_api(api, "apigateway:UpdateAuthorizer", call.send())
@@ -122,12 +112,7 @@ fn identity_source(properties: &Properties) -> Vec<String> {
         .collect()
 }
 
-pub(super) async fn integration(
-    session: &Session,
-    desired: &Desired,
-    live: Option<&Live>,
-    attempted: bool,
-) -> Result<Live, CloudError> {
+pub(super) async fn integration(session: &Session, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
     let api = required(desired, "ApiId")?;
     let properties = &desired.properties;
     let kind = text(properties, "IntegrationType").map(IntegrationType::from);
@@ -135,7 +120,7 @@ pub(super) async fn integration(
     let uri = text(properties, "IntegrationUri").map(str::to_owned);
     let timeout = integer(properties, "TimeoutInMillis");
     let description = marker(&desired.stack, &desired.id);
-    let Some(live) = known(session, desired, live, attempted).await? else {
+    let Some(live) = live else {
         let call = session
             .apigateway()
             .create_integration()
@@ -167,7 +152,7 @@ pub(super) async fn integration(
         "TimeoutInMillis",
     ]
     .iter()
-    .any(|property| differs(desired, &live, property))
+    .any(|property| differs(desired, live, property))
     {
         session
             .change_api(api, "apigateway:UpdateIntegration", call.send())
@@ -176,13 +161,7 @@ pub(super) async fn integration(
     child(desired, Some(&live.physical_id))
 }
 
-/// A second route of the same key is refused by AWS, though not by everybody who stands in for it.
-pub(super) async fn route(
-    session: &Session,
-    desired: &Desired,
-    live: Option<&Live>,
-    attempted: bool,
-) -> Result<Live, CloudError> {
+pub(super) async fn route(session: &Session, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
     let api = required(desired, "ApiId")?;
     let properties = &desired.properties;
     let key = required(desired, "RouteKey")?;
@@ -190,7 +169,8 @@ pub(super) async fn route(
     let authorizer = text(properties, "AuthorizerId").map(str::to_owned);
     let authorization = text(properties, "AuthorizationType").map(AuthorizationType::from);
     let expression = text(properties, "RouteResponseSelectionExpression").map(str::to_owned);
-    let live = match known(session, desired, live, attempted).await? {
+    let adopted;
+    let live = match live {
         Some(live) => live,
         None => {
             let call = session
@@ -205,7 +185,10 @@ pub(super) async fn route(
             let answer = session.change_api(api, "apigateway:CreateRoute", call.send()).await;
             match answer {
                 Ok(answer) => return child(desired, answer.route_id()),
-                Err(error) if is_already_there(&error) => ours(error, located(session, desired).await?)?,
+                Err(error) if is_already_there(&error) => {
+                    adopted = ours(error, located(session, desired).await?)?;
+                    &adopted
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -218,7 +201,7 @@ pub(super) async fn route(
         "RouteResponseSelectionExpression",
     ]
     .iter()
-    .any(|property| differs(desired, &live, property));
+    .any(|property| differs(desired, live, property));
     if changed {
         let call = session
             .apigateway()
@@ -241,9 +224,8 @@ pub(super) async fn route_response(
     session: &Session,
     desired: &Desired,
     live: Option<&Live>,
-    attempted: bool,
 ) -> Result<Live, CloudError> {
-    if let Some(live) = known(session, desired, live, attempted).await? {
+    if let Some(live) = live {
         // It is nothing but its key.
         return child(desired, Some(&live.physical_id));
     }
@@ -268,17 +250,11 @@ pub(super) async fn route_response(
 }
 
 /// Takes a snapshot of the API's routes and waits until it is deployed. No stage is moved: that is the stage's step.
-pub(super) async fn deployment(
-    session: &Session,
-    desired: &Desired,
-    live: Option<&Live>,
-    attempted: bool,
-) -> Result<Live, CloudError> {
+pub(super) async fn deployment(session: &Session, desired: &Desired, live: Option<&Live>) -> Result<Live, CloudError> {
     let api = required(desired, "ApiId")?;
     let trigger = required(desired, "Trigger")?;
-    let known = known(session, desired, live, attempted).await?;
-    let (id, status) = match known.filter(|live| text(&live.properties, "Trigger") == Some(trigger)) {
-        Some(live) => (live.physical_id, None),
+    let (id, status) = match live.filter(|live| text(&live.properties, "Trigger") == Some(trigger)) {
+        Some(live) => (live.physical_id.clone(), None),
         None => {
             let call = session
                 .apigateway()
@@ -395,21 +371,8 @@ async fn sync_tags(session: &Session, desired: &Desired, live: &Live, path: &str
         .map(|_| ())
 }
 
-/// Returns what is live, or what an earlier attempt has made without hearing so.
-async fn known(
-    session: &Session,
-    desired: &Desired,
-    live: Option<&Live>,
-    attempted: bool,
-) -> Result<Option<Live>, CloudError> {
-    match live {
-        Some(live) => Ok(Some(live.clone())),
-        None if attempted => located(session, desired).await,
-        None => Ok(None),
-    }
-}
-
-async fn located(session: &Session, desired: &Desired) -> Result<Option<Live>, CloudError> {
+/// Looks for what was made without anybody hearing so.
+pub(super) async fn located(session: &Session, desired: &Desired) -> Result<Option<Live>, CloudError> {
     let target = unrecorded(desired);
     let found = match desired.kind {
         Kind::Api => observe_apis(session, &[&target]).await?,
