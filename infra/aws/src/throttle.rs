@@ -36,11 +36,13 @@ pub(crate) enum Service {
     Logs,
     /// Systems Manager Parameter Store.
     Ssm,
+    /// STS publishes no rates.
+    Sts,
 }
 
 impl Service {
     /// All of them, in the order of the enumeration: buckets are found by it.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::ApiGateway,
         Self::ApiGatewayDeployment,
         Self::DynamoDb,
@@ -51,6 +53,7 @@ impl Service {
         Self::LambdaGetPolicy,
         Self::Logs,
         Self::Ssm,
+        Self::Sts,
     ];
 
     /// Returns calls per second and the burst above them.
@@ -62,7 +65,7 @@ impl Service {
             Self::Iam => (5.0, 30.0),
             Self::Lambda | Self::LambdaGetPolicy => (10.0, 15.0),
             Self::DynamoDbItems | Self::LambdaGetFunction => (80.0, 100.0),
-            Self::Logs | Self::Ssm => (5.0, 10.0),
+            Self::Logs | Self::Ssm | Self::Sts => (5.0, 10.0),
         }
     }
 
@@ -78,7 +81,8 @@ impl Service {
             | Self::LambdaGetFunction
             | Self::LambdaGetPolicy
             | Self::Logs
-            | Self::Ssm => None,
+            | Self::Ssm
+            | Self::Sts => None,
         }
     }
 }
