@@ -69,7 +69,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
         Command::New(options) => new::run(&app, &options).await,
-        Command::Policy(options) => policy::run(&app, &options).await,
+        Command::Policy(options) => Box::pin(policy::run(&app, &options)).await,
         Command::Synth(options) => synth::run(&app, &options).await,
         Command::Bench(options) => Box::pin(bench::run(&app, &options)).await,
         Command::Sim(options) => sim::run(&app, options),
