@@ -33,7 +33,7 @@ mod url;
 
 pub use cloud::AwsCloud;
 pub use policy::{DeployerPolicy, deployer_policy};
-pub use session::{Session, SessionError, SessionOptions};
+pub use session::{Connection, Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter, replace_parameter};
 pub use state::{STATE_TABLE, StateTable};
 pub use tail::{Follow, LogEvent, Logs};
