@@ -6,10 +6,12 @@
 //!
 //! Read next: [`AwsCloud`], then the module of a service.
 
+mod account;
 mod alias;
 mod apigatewayv2;
 mod census;
 mod cloud;
+mod cloudwatch;
 mod credentials;
 mod dynamodb;
 mod error;
@@ -17,6 +19,7 @@ mod function;
 mod iam;
 mod logs;
 mod permission;
+mod policy;
 mod probe;
 mod repeat;
 mod session;
@@ -29,6 +32,7 @@ mod turns;
 mod url;
 
 pub use cloud::AwsCloud;
+pub use policy::{DeployerPolicy, deployer_policy};
 pub use session::{Connection, Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter, replace_parameter};
 pub use state::{STATE_TABLE, StateTable};
