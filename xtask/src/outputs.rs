@@ -26,6 +26,9 @@ pub(crate) struct Outputs {
     pub(crate) tables: BTreeMap<LogicalId, String>,
     /// Name of the parameter that holds the key of tokens.
     pub(crate) token_key: Option<String>,
+    /// Who writes into a log group, by its name: a function's binary, or else the group's logical id.
+    #[serde(skip)]
+    pub(crate) log_groups: BTreeMap<String, String>,
 }
 
 impl Outputs {
@@ -40,22 +43,41 @@ impl Outputs {
                 .map(str::to_owned)
         };
         let name_of = |id: &LogicalId| record.resources.get(id).map(|recorded| recorded.physical_id.clone());
-        let functions = graph.resources().iter().filter_map(|(id, resource)| {
-            let Some(Value::Package(binary)) = resource.properties.get("Code") else {
-                return None;
-            };
-            Some((binary.clone(), name_of(id)?))
-        });
+        let functions: BTreeMap<String, String> = graph
+            .resources()
+            .iter()
+            .filter_map(|(id, resource)| {
+                let Some(Value::Package(binary)) = resource.properties.get("Code") else {
+                    return None;
+                };
+                Some((binary.clone(), name_of(id)?))
+            })
+            .collect();
         let tables = graph
             .resources()
             .iter()
             .filter(|(_, resource)| resource.kind == Kind::Table)
             .filter_map(|(id, _)| Some((id.clone(), name_of(id)?)));
+        let groups = record
+            .resources
+            .iter()
+            .filter(|(_, recorded)| recorded.kind == Kind::LogGroup);
+        let log_groups = groups.map(|(id, recorded)| {
+            let group = &recorded.physical_id;
+            let writer = functions
+                .iter()
+                .find(|(_, name)| *group == format!("/aws/lambda/{name}"));
+            (
+                group.clone(),
+                writer.map_or_else(|| id.to_string(), |(binary, _)| binary.clone()),
+            )
+        });
         Self {
+            log_groups: log_groups.collect(),
             web_socket_url: text("webSocketUrl"),
             management_url: text("managementUrl"),
             web_url: text("webUrl"),
-            functions: functions.collect(),
+            functions,
             tables: tables.collect(),
             token_key: text("tokenKey"),
         }

@@ -15,6 +15,7 @@ mod dynamodb;
 mod error;
 mod function;
 mod iam;
+mod invoke;
 mod logs;
 mod permission;
 mod probe;
@@ -29,6 +30,7 @@ mod turns;
 mod url;
 
 pub use cloud::AwsCloud;
+pub use invoke::{Invocation, invoke};
 pub use session::{Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter, replace_parameter};
 pub use state::{STATE_TABLE, StateTable};

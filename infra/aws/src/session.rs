@@ -27,7 +27,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use infra_cdk::{Context, Kind};
 use infra_engine::{Class, CloudError, Properties};
-use infra_sigv4::CallError;
+use infra_sigv4::{Call, CallError, Method, Streamed};
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -45,6 +45,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A call that uploads a package of up to 50 MB ends within this time.
 pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// One invocation of a function ends within this time: Lambda gives none more than 15 minutes.
+pub(crate) const INVOKE_TIMEOUT: Duration = Duration::from_secs(910);
 /// On a machine outside EC2 nobody answers at the metadata address, and nobody should wait for it.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -308,6 +310,28 @@ impl Session {
     /// Calls CloudWatch Logs.
     pub(crate) async fn logs(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
         self.json(Service::Logs, "logs", "Logs_20140328", action, input).await
+    }
+
+    /// Begins a live tail of CloudWatch Logs.
+    pub(crate) async fn live_tail(&self, input: &Json) -> Result<Streamed, CloudError> {
+        let operation = "logs:StartLiveTail";
+        self.admit(Service::Logs, operation).await;
+        let headers = [
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", "Logs_20140328.StartLiveTail"),
+        ];
+        let call = Call {
+            service: "logs",
+            host_prefix: "stream-",
+            operation: "StartLiveTail",
+            method: Method::POST,
+            path: "/",
+            query: &[],
+            headers: &headers,
+            body: input.to_string().into(),
+        };
+        let opened = self.inner.signed.open(call).await;
+        self.noted(Service::Logs, opened.map_err(|error| from_call(operation, &error)))
     }
 
     /// Calls Systems Manager.

@@ -1,6 +1,7 @@
 //! One file per command. Each returns how the process ends.
 
 mod bench;
+mod chat;
 mod coverage;
 mod deploy;
 mod deploy_last_good;
@@ -8,6 +9,7 @@ mod destroy;
 mod dev;
 mod diff;
 mod hooks;
+mod invoke;
 mod local;
 mod logs;
 pub(crate) mod outputs;
@@ -65,6 +67,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Destroy(options) => Box::pin(destroy::run(&app, &options)).await,
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
+        Command::Invoke(options) => Box::pin(invoke::run(&app, &options)).await,
+        Command::Chat(options) => Box::pin(chat::run(&app, options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
         Command::Synth(options) => synth::run(&app, &options).await,
         Command::Bench(options) => Box::pin(bench::run(&app, &options)).await,
