@@ -179,7 +179,8 @@ pub(crate) fn load_stage(root: &Path, name: &str, region: Option<&str>) -> Resul
     })
 }
 
-fn stage_names(folder: &Path) -> Vec<String> {
+/// Returns the names of all stages.
+pub(crate) fn stage_names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()

@@ -6,10 +6,12 @@
 //!
 //! Read next: [`AwsCloud`], then the module of a service.
 
+mod account;
 mod alias;
 mod apigatewayv2;
 mod census;
 mod cloud;
+mod cloudwatch;
 mod credentials;
 mod dynamodb;
 mod error;
@@ -18,6 +20,7 @@ mod iam;
 mod invoke;
 mod logs;
 mod permission;
+mod policy;
 mod probe;
 mod repeat;
 mod session;
@@ -31,6 +34,7 @@ mod url;
 
 pub use cloud::AwsCloud;
 pub use invoke::{Invocation, invoke};
+pub use policy::{DeployerPolicy, deployer_policy};
 pub use session::{Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter, replace_parameter};
 pub use state::{STATE_TABLE, StateTable};

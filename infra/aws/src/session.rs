@@ -334,6 +334,66 @@ impl Session {
         self.noted(Service::Logs, opened.map_err(|error| from_call(operation, &error)))
     }
 
+    /// Calls CloudWatch.
+    pub(crate) async fn cloudwatch(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
+        let operation = format!("cloudwatch:{action}");
+        self.rest(Service::CloudWatch, &operation, || Rest {
+            service: "monitoring",
+            method: Method::POST,
+            path: "/",
+            headers: vec![
+                ("content-type", "application/x-amz-json-1.0".to_owned()),
+                ("x-amz-target", format!("GraniteServiceVersion20100801.{action}")),
+            ],
+            body: input.to_string(),
+        })
+        .await
+    }
+
+    /// Reads or changes what API Gateway keeps for all APIs of the account and Region. That is not in the SDK of its second
+    /// version.
+    pub(crate) async fn apigateway_account(
+        &self,
+        service: Service,
+        operation: &'static str,
+        patch: Option<&Json>,
+    ) -> Result<Json, CloudError> {
+        self.rest(service, operation, || Rest {
+            service: "apigateway",
+            method: if patch.is_some() { Method::PATCH } else { Method::GET },
+            path: "/account",
+            headers: vec![("content-type", "application/json".to_owned())],
+            body: patch.map(Json::to_string).unwrap_or_default(),
+        })
+        .await
+    }
+
+    /// Makes a signed call of any form, and returns its answer, which is JSON or nothing.
+    async fn rest(&self, service: Service, operation: &str, call: impl Fn() -> Rest) -> Result<Json, CloudError> {
+        self.signed(service, operation, || {
+            let (client, call, name) = (self.inner.signed.clone(), call(), operation.to_owned());
+            async move {
+                let headers: Vec<(&str, &str)> = call
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_str()))
+                    .collect();
+                let call = Call {
+                    service: call.service,
+                    host_prefix: "",
+                    operation: name.split_once(':').map_or(name.as_str(), |(_, action)| action),
+                    method: call.method,
+                    path: call.path,
+                    query: &[],
+                    headers: &headers,
+                    body: call.body.into(),
+                };
+                client.json(call).await
+            }
+        })
+        .await
+    }
+
     /// Calls Systems Manager.
     pub(crate) async fn ssm(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
         self.json(Service::Ssm, "ssm", "AmazonSSM", action, input).await
@@ -406,6 +466,15 @@ impl Session {
         }
         result
     }
+}
+
+/// A signed call that belongs to nobody.
+struct Rest {
+    service: &'static str,
+    method: Method,
+    path: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: String,
 }
 
 /// Runs a call in a task of its own, which ends with the returned future. All reads of a plan are made by one task, and

@@ -20,6 +20,10 @@ pub(crate) enum Service {
     ApiGateway,
     /// API Gateway's `CreateDeployment`: one every 5 s (same page), counted among the calls above too.
     ApiGatewayDeployment,
+    /// API Gateway's `UpdateAccount`: one every 20 s (same page), counted among the calls above too.
+    ApiGatewayAccount,
+    /// CloudWatch's alarms: `PutMetricAlarm` 3 calls/s; dashboards and reads have more ("CloudWatch service quotas").
+    CloudWatch,
     /// DynamoDB's control plane: quotas are on simultaneous operations, rates are not published.
     DynamoDb,
     /// Reads and writes of the record: an on-demand table takes thousands per second.
@@ -40,9 +44,11 @@ pub(crate) enum Service {
 
 impl Service {
     /// All of them, in the order of the enumeration: buckets are found by it.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::ApiGateway,
         Self::ApiGatewayDeployment,
+        Self::ApiGatewayAccount,
+        Self::CloudWatch,
         Self::DynamoDb,
         Self::DynamoDbItems,
         Self::Iam,
@@ -58,6 +64,8 @@ impl Service {
         match self {
             Self::ApiGateway => (8.0, 40.0),
             Self::ApiGatewayDeployment => (0.2, 1.0),
+            Self::ApiGatewayAccount => (0.05, 1.0),
+            Self::CloudWatch => (3.0, 20.0),
             Self::DynamoDb => (5.0, 20.0),
             Self::Iam => (5.0, 30.0),
             Self::Lambda | Self::LambdaGetPolicy => (10.0, 15.0),
@@ -69,8 +77,9 @@ impl Service {
     /// Returns the quota that a call counts towards beside its own.
     const fn within(self) -> Option<Self> {
         match self {
-            Self::ApiGatewayDeployment => Some(Self::ApiGateway),
+            Self::ApiGatewayDeployment | Self::ApiGatewayAccount => Some(Self::ApiGateway),
             Self::ApiGateway
+            | Self::CloudWatch
             | Self::DynamoDb
             | Self::DynamoDbItems
             | Self::Iam

@@ -38,11 +38,17 @@ pub enum Kind {
     LogGroup,
     /// `AWS::SSM::Parameter` of the type `SecureString`, whose value is generated at creation and never read back.
     Parameter,
+    /// `AWS::ApiGateway::Account`: the role by which API Gateway writes logs, one for all APIs of an account and Region.
+    Account,
+    /// `AWS::CloudWatch::Alarm`
+    Alarm,
+    /// `AWS::CloudWatch::Dashboard`
+    Dashboard,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; Self::Parameter as usize + 1] = [
+    pub const ALL: [Self; Self::Dashboard as usize + 1] = [
         Self::Api,
         Self::Authorizer,
         Self::Deployment,
@@ -59,6 +65,9 @@ impl Kind {
         Self::Url,
         Self::LogGroup,
         Self::Parameter,
+        Self::Account,
+        Self::Alarm,
+        Self::Dashboard,
     ];
 
     /// Returns CloudFormation's name of the type.
@@ -81,6 +90,9 @@ impl Kind {
             Self::Url => "AWS::Lambda::Url",
             Self::LogGroup => "AWS::Logs::LogGroup",
             Self::Parameter => "AWS::SSM::Parameter",
+            Self::Account => "AWS::ApiGateway::Account",
+            Self::Alarm => "AWS::CloudWatch::Alarm",
+            Self::Dashboard => "AWS::CloudWatch::Dashboard",
         }
     }
 
@@ -94,7 +106,10 @@ impl Kind {
             Self::Function => Some("FunctionName"),
             Self::LogGroup => Some("LogGroupName"),
             Self::Parameter => Some("Name"),
-            Self::Api
+            Self::Alarm => Some("AlarmName"),
+            Self::Dashboard => Some("DashboardName"),
+            Self::Account
+            | Self::Api
             | Self::Authorizer
             | Self::Deployment
             | Self::Integration
@@ -125,7 +140,10 @@ impl Kind {
             | Self::Permission
             | Self::Url
             | Self::LogGroup
-            | Self::Parameter => false,
+            | Self::Parameter
+            | Self::Account
+            | Self::Alarm
+            | Self::Dashboard => false,
         }
     }
 
@@ -141,7 +159,14 @@ impl Kind {
     pub const fn is_taggable(self) -> bool {
         matches!(
             self,
-            Self::Api | Self::Stage | Self::Table | Self::Role | Self::Function | Self::LogGroup | Self::Parameter
+            Self::Api
+                | Self::Stage
+                | Self::Table
+                | Self::Role
+                | Self::Function
+                | Self::LogGroup
+                | Self::Parameter
+                | Self::Alarm
         )
     }
 
@@ -164,7 +189,9 @@ impl Kind {
             Self::Parameter => &["Name", "Arn"],
             // With a slash at its end.
             Self::Url => &["FunctionUrl"],
-            Self::RouteResponse | Self::RolePolicy | Self::Alias | Self::Permission => &[],
+            Self::Alarm => &["AlarmName", "Arn"],
+            Self::Dashboard => &["DashboardName"],
+            Self::RouteResponse | Self::RolePolicy | Self::Alias | Self::Permission | Self::Account => &[],
         }
     }
 
@@ -188,7 +215,10 @@ impl Kind {
             | Self::Permission
             | Self::Url
             | Self::LogGroup
-            | Self::Parameter => &[],
+            | Self::Parameter
+            | Self::Account
+            | Self::Alarm
+            | Self::Dashboard => &[],
         }
     }
 
@@ -207,7 +237,10 @@ impl Kind {
             | Self::Stage
             | Self::Alias
             | Self::Permission
-            | Self::Url => false,
+            | Self::Url
+            | Self::Account
+            | Self::Alarm
+            | Self::Dashboard => false,
         }
     }
 

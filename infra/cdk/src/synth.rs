@@ -1,8 +1,9 @@
 //! Prints a graph as a CloudFormation template. Pure: the same graph and packages give the same bytes.
 //!
 //! The template describes what the direct engine makes, so that either can be read, checked or deployed in place of the
-//! other. Three things differ. A `SecureString` parameter cannot be made by CloudFormation: it is named under `Metadata`,
-//! and what refers to it is written out. A deployment of an API has the digest of its snapshot in its logical id:
+//! other. Four things differ. A `SecureString` parameter cannot be made by CloudFormation: it is named under `Metadata`,
+//! and what refers to it is written out. The role by which API Gateway writes logs is one for all APIs of an account; a
+//! template would replace it and take it along when its stack goes, so it is named under `Metadata`, too. A deployment of an API has the digest of its snapshot in its logical id:
 //! CloudFormation makes a new one only under a new id. And so have the versions of functions, which are no resources of
 //! the graph: the direct engine publishes them together with what they are versions of.
 //!
@@ -214,10 +215,20 @@ pub fn synth(graph: &Graph, digests: &BTreeMap<String, String>) -> Result<Templa
     })
 }
 
-/// Returns whether CloudFormation can make a resource. Of the type `AWS::SSM::Parameter` it makes plain texts only.
+/// Returns whether a resource is CloudFormation's to make.
 const fn is_in_template(resource: &Resource) -> bool {
-    match resource.kind {
-        Kind::Parameter => false,
+    outside_of_template(resource.kind).is_none()
+}
+
+/// Returns why resources of a type are not in templates, and what to do instead.
+const fn outside_of_template(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Parameter => {
+            Some("CloudFormation cannot create a SecureString; cargo xtask deploy makes it through the AWS SDK")
+        }
+        Kind::Account => Some(
+            "The account's role for API Gateway's logs is shared by all its APIs; if aws apigateway get-account shows none, cargo xtask deploy sets one",
+        ),
         Kind::Api
         | Kind::Authorizer
         | Kind::Deployment
@@ -232,7 +243,9 @@ const fn is_in_template(resource: &Resource) -> bool {
         | Kind::Alias
         | Kind::Permission
         | Kind::Url
-        | Kind::LogGroup => true,
+        | Kind::LogGroup
+        | Kind::Alarm
+        | Kind::Dashboard => None,
     }
 }
 
@@ -313,7 +326,7 @@ fn digest(properties: &BTreeMap<String, Json>) -> String {
 /// Returns whether CloudFormation wants tags as `[{Key, Value}]`; API Gateway's v2 types take a map.
 const fn tags_are_a_list(kind: Kind) -> bool {
     match kind {
-        Kind::Table | Kind::Role | Kind::Function | Kind::LogGroup | Kind::Parameter => true,
+        Kind::Table | Kind::Role | Kind::Function | Kind::LogGroup | Kind::Parameter | Kind::Alarm => true,
         Kind::Api
         | Kind::Authorizer
         | Kind::Deployment
@@ -324,7 +337,9 @@ const fn tags_are_a_list(kind: Kind) -> bool {
         | Kind::RolePolicy
         | Kind::Alias
         | Kind::Permission
-        | Kind::Url => false,
+        | Kind::Url
+        | Kind::Account
+        | Kind::Dashboard => false,
     }
 }
 
@@ -353,22 +368,24 @@ fn asset_bucket() -> Json {
     })
 }
 
-/// Returns what CloudFormation ignores and people need: the secrets that must exist before the stack does.
+/// Returns what CloudFormation ignores and people need: what must exist before the stack does.
 fn metadata(graph: &Graph, renderer: &Renderer<'_>) -> Result<Json, SynthError> {
-    let mut secrets = BTreeMap::new();
-    for (id, resource) in graph
-        .resources()
-        .iter()
-        .filter(|(_, resource)| !is_in_template(resource))
-    {
-        let name = match resource.properties.get("Name") {
+    let mut outside = BTreeMap::new();
+    for (id, resource) in graph.resources() {
+        let Some(note) = outside_of_template(resource.kind) else {
+            continue;
+        };
+        let name = match resource
+            .properties
+            .get("Name")
+            .or(resource.properties.get("LogRoleName"))
+        {
             Some(name) => renderer.text(&format!("resource {id}"), name)?,
             None => Json::Null,
         };
-        let note = "CloudFormation cannot create a SecureString; cargo xtask deploy makes it through the AWS SDK";
-        secrets.insert(id.as_str(), json!({ "Name": name, "Note": note }));
+        outside.insert(id.as_str(), json!({ "Name": name, "Note": note }));
     }
-    Ok(json!({ "stackwright": { "Stack": graph.stack().to_string(), "OutsideOfTemplate": secrets } }))
+    Ok(json!({ "stackwright": { "Stack": graph.stack().to_string(), "OutsideOfTemplate": outside } }))
 }
 
 fn contains_package(value: &Value) -> bool {

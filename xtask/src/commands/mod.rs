@@ -12,7 +12,9 @@ mod hooks;
 mod invoke;
 mod local;
 mod logs;
+mod new;
 pub(crate) mod outputs;
+mod policy;
 mod rollback;
 mod sim;
 mod state;
@@ -70,6 +72,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Invoke(options) => Box::pin(invoke::run(&app, &options)).await,
         Command::Chat(options) => Box::pin(chat::run(&app, options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
+        Command::New(options) => new::run(&app, &options).await,
+        Command::Policy(options) => policy::run(&app, &options).await,
         Command::Synth(options) => synth::run(&app, &options).await,
         Command::Bench(options) => Box::pin(bench::run(&app, &options)).await,
         Command::Sim(options) => sim::run(&app, options),
