@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use infra_local::{REALISTIC, Unkindness};
 
-pub(crate) use self::look::{Chat, Invoke, Level, Logs};
+pub(crate) use self::look::{Chat, Invoke, Level, Logs, Status};
 
 /// Build, deploy, run and look at the chat.
 #[derive(Debug, Parser)]
@@ -139,6 +139,23 @@ pub(crate) enum Command {
                       tables and tokenKey."
     )]
     Outputs,
+    /// Show how a stage is doing: drift, functions and their figures, who is connected, alarms
+    #[command(
+        after_help = "Examples:\n  cargo xtask status --stage prod\n  cargo xtask status --room red --room blue\n\n\
+                      Figures are those of the last hour, from CloudWatch, or from the log where there is none. Rooms are counted by \
+                      their index and never listed: that would read the whole table.\nWith --output json, stdout is {\"stack\", \
+                      \"outputs\", \"resources\": [{\"id\", \"type\", \"physicalId\", \"state\", \"differs\"}], \"functions\", \"rooms\", \
+                      \"alarms\", \"notes\"}."
+    )]
+    Status(Status),
+    /// Find what is missing on this machine and in the account, with the command that mends it
+    #[command(
+        after_help = "Examples:\n  cargo xtask doctor\n  cargo xtask doctor --stage prod --output json\n\n\
+                      Nothing is changed. Ends with 1 when something needed is missing. Without credentials only this machine is \
+                      looked at.\nWith --output json, stdout is {\"stage\", \"ok\", \"findings\": [{\"about\", \"state\": \
+                      \"good\"|\"doubtful\"|\"missing\"|\"skipped\", \"found\", \"mend\"}]}."
+    )]
+    Doctor,
     /// Print log lines of all functions and of the API, merged by time
     #[command(
         after_help = "Examples:\n  cargo xtask logs --follow\n  cargo xtask logs connect authorize --since 1h --level warn\n  \

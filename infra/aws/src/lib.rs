@@ -9,6 +9,7 @@
 mod account;
 mod alias;
 mod apigatewayv2;
+mod ask;
 mod census;
 mod cloud;
 mod cloudwatch;
@@ -16,6 +17,7 @@ mod credentials;
 mod dynamodb;
 mod error;
 mod function;
+mod health;
 mod iam;
 mod invoke;
 mod logs;
@@ -32,7 +34,9 @@ mod throttle;
 mod turns;
 mod url;
 
+pub use ask::{Concurrency, api_gateway_log_role, concurrency, denied};
 pub use cloud::AwsCloud;
+pub use health::{AlarmState, Figures, Rows, alarms, count, figures};
 pub use invoke::{Invocation, invoke};
 pub use policy::{DeployerPolicy, deployer_policy};
 pub use session::{Session, SessionError, SessionOptions};

@@ -29,6 +29,14 @@ pub(crate) struct Logs {
     pub(crate) level: Option<Level>,
 }
 
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// A room whose connections are counted; may be repeated
+    #[arg(long = "room", value_name = "ROOM", default_value = "lobby")]
+    pub(crate) rooms: Vec<String>,
+}
+
 /// Options of `invoke`.
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {

@@ -1,6 +1,6 @@
 //! `cargo xtask logs`: log lines of functions and of the API, merged by time.
 
-mod entry;
+pub(crate) mod entry;
 mod line;
 
 use std::collections::BTreeMap;

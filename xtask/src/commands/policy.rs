@@ -23,7 +23,7 @@ pub(crate) async fn run(app: &App, options: &Policy) -> Result<Exit, Failure> {
         },
         None => {
             let asked = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
-            app.interrupt.or(asked.session()).await?.context().clone()
+            app.interrupt.or(Box::pin(asked.session())).await?.context().clone()
         }
     };
     let graphs = match options.all_stages {

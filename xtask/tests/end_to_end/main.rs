@@ -15,6 +15,7 @@ mod interrupts;
 mod kill;
 mod limits;
 mod logs;
+mod looking;
 mod observability;
 mod overlap;
 mod planning;

@@ -25,15 +25,15 @@ const KNOWN_KEYS: [&str; 10] = [
 
 /// One line, understood.
 #[derive(Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) level: Option<Level>,
-    pub(super) request_id: Option<String>,
-    pub(super) what: What,
+pub(crate) struct Entry {
+    pub(crate) level: Option<Level>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) what: What,
 }
 
 /// What it is about.
 #[derive(Debug, PartialEq)]
-pub(super) enum What {
+pub(crate) enum What {
     /// What a function said.
     Said {
         message: String,
@@ -52,25 +52,25 @@ pub(super) enum What {
 /// What an invocation took.
 #[derive(Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// `success`, `error`, `timeout` or `failure`.
-    pub(super) status: String,
-    pub(super) duration_ms: f64,
+    pub(crate) status: String,
+    pub(crate) duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) billed_duration_ms: Option<f64>,
+    pub(crate) billed_duration_ms: Option<f64>,
     #[serde(rename = "memorySizeMB", skip_serializing_if = "Option::is_none")]
-    pub(super) memory_mb: Option<f64>,
+    pub(crate) memory_mb: Option<f64>,
     #[serde(rename = "maxMemoryUsedMB", skip_serializing_if = "Option::is_none")]
-    pub(super) memory_used_mb: Option<f64>,
+    pub(crate) memory_used_mb: Option<f64>,
     /// Only where a new execution environment was needed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) init_duration_ms: Option<f64>,
-    pub(super) cold_start: bool,
+    pub(crate) init_duration_ms: Option<f64>,
+    pub(crate) cold_start: bool,
 }
 
 impl Entry {
     /// Reads a line.
-    pub(super) fn read(line: &str) -> Self {
+    pub(crate) fn read(line: &str) -> Self {
         match serde_json::from_str::<Json>(line) {
             Ok(Json::Object(object)) => {
                 let record = object.get("record").unwrap_or(&Json::Null);
@@ -84,7 +84,7 @@ impl Entry {
     }
 
     /// Returns whether it matters at least so much.
-    pub(super) fn is_at_least(&self, level: Level) -> bool {
+    pub(crate) fn is_at_least(&self, level: Level) -> bool {
         self.level.unwrap_or(Level::Info) >= level
     }
 
@@ -209,7 +209,7 @@ impl Report {
 }
 
 /// Returns a value as people write it: texts without quotes.
-pub(super) fn plain(value: &Json) -> String {
+pub(crate) fn plain(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => value.to_string(),
