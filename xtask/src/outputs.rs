@@ -85,34 +85,34 @@ impl Outputs {
 
     /// Returns them as aligned lines.
     pub(crate) fn human(&self) -> String {
-        let mut text = String::new();
-        let mut line = |name: &str, value: &str| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{DIM}{name:14}{DIM:#}  {value}");
-        };
+        let mut text = self.addresses();
+        for (heading, names) in [
+            ("functions", self.functions.values().collect::<Vec<_>>()),
+            ("tables", self.tables.values().collect()),
+        ] {
+            for (index, name) in names.into_iter().enumerate() {
+                let heading = if index == 0 { heading } else { "" };
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{DIM}{heading:14}{DIM:#}  {name}");
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+
+    /// Returns the addresses alone, a line each.
+    pub(crate) fn addresses(&self) -> String {
         let single = [
             ("webSocketUrl", &self.web_socket_url),
             ("managementUrl", &self.management_url),
             ("webUrl", &self.web_url),
             ("tokenKey", &self.token_key),
         ];
-        for (name, value) in single {
-            if let Some(value) = value {
-                line(name, &format!("{BOLD}{value}{BOLD:#}"));
-            }
-        }
-        let mut heading = "functions";
-        for name in self.functions.values() {
-            line(heading, name);
-            heading = "";
-        }
-        heading = "tables";
-        for name in self.tables.values() {
-            line(heading, name);
-            heading = "";
-        }
-        text.truncate(text.trim_end().len());
-        text
+        let lines = single.into_iter().filter_map(|(name, value)| {
+            let value = value.as_deref()?;
+            Some(format!("{DIM}{name:14}{DIM:#}  {BOLD}{value}{BOLD:#}\n"))
+        });
+        lines.collect()
     }
 
     /// Returns them for programs.

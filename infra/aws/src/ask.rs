@@ -48,17 +48,25 @@ pub async fn api_gateway_log_role(session: &Session) -> Result<Option<String>, C
     Ok(account::role(&answer).map(str::to_owned))
 }
 
-/// Returns the actions of a policy that the credentials are not allowed, each with the resource that was tried:
-/// `lambda:CreateFunction on arn:…`. IAM simulates; the answer is as good as its simulation, which knows no policies of
+/// What credentials may do of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// They are those of the account's owner, who may do everything.
+    Owner,
+    /// All but these actions, each with the resource that was tried: `lambda:CreateFunction on arn:…`.
+    AllBut(Vec<String>),
+}
+
+/// Returns what the credentials may do of a policy. IAM simulates; the answer is as good as its simulation, which knows no policies of
 /// resources.
 ///
 /// # Errors
 /// When IAM may not be asked, or does not know who calls.
-pub async fn denied(session: &Session, policy: &DeployerPolicy) -> Result<Vec<String>, CloudError> {
+pub async fn allowed(session: &Session, policy: &DeployerPolicy) -> Result<Allowed, CloudError> {
     const OPERATION: &str = "iam:SimulatePrincipalPolicy";
     let principal = match Caller::of(session.caller()) {
         Caller::Principal(arn) => arn,
-        Caller::Root => return Ok(Vec::new()),
+        Caller::Root => return Ok(Allowed::Owner),
         Caller::Other => {
             let message = format!("{} is no user or role", session.caller());
             return Err(refused(OPERATION, Class::Permanent, message));
@@ -75,7 +83,7 @@ pub async fn denied(session: &Session, policy: &DeployerPolicy) -> Result<Vec<St
         let answer = session.iam("SimulatePrincipalPolicy", &parameters).await?;
         denied.extend(iam::not_allowed(&answer)?);
     }
-    Ok(denied)
+    Ok(Allowed::AllBut(denied))
 }
 
 /// Returns the parameters by which a statement is tried: its actions on one example of each of its resources.

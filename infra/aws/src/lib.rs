@@ -34,7 +34,7 @@ mod throttle;
 mod turns;
 mod url;
 
-pub use ask::{Concurrency, api_gateway_log_role, concurrency, denied};
+pub use ask::{Allowed, Concurrency, allowed, api_gateway_log_role, concurrency};
 pub use cloud::AwsCloud;
 pub use health::{AlarmState, Figures, Rows, alarms, count, figures};
 pub use invoke::{Invocation, invoke};

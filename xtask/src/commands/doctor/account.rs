@@ -1,6 +1,6 @@
 //! Who calls, what they may do, and what the account is set to.
 
-use infra_aws::{Session, deployer_policy};
+use infra_aws::{Allowed, Session, deployer_policy};
 use infra_cdk::Kind;
 use infra_engine::CloudError;
 
@@ -62,11 +62,12 @@ fn unanswered(about: &'static str, error: &CloudError) -> Finding {
 
 async fn permissions(target: &Target, session: &Session) -> Finding {
     let policy = deployer_policy(&[&target.graph], session.context());
-    match infra_aws::denied(session, &policy).await {
-        Ok(denied) if denied.is_empty() => {
+    match infra_aws::allowed(session, &policy).await {
+        Ok(Allowed::Owner) => Finding::good("permissions", "the owner of the account may do everything"),
+        Ok(Allowed::AllBut(denied)) if denied.is_empty() => {
             Finding::good("permissions", "all that this stage needs, as IAM simulates it")
         }
-        Ok(denied) => Finding::of(
+        Ok(Allowed::AllBut(denied)) => Finding::of(
             "permissions",
             State::Missing,
             format!("not allowed: {}", denied.join("; ")),

@@ -168,11 +168,15 @@ impl Entry {
             let is_error = ["panicked at", "Task timed out", "Runtime exited"]
                 .iter()
                 .any(|word| line.contains(word));
+            // ` INFO connected room=lobby`: what functions say that do not log JSON.
+            let words = line.trim_start().split_once(' ');
+            let named = words.and_then(|(word, rest)| Some((level_named(word)?, rest)));
             let said = What::Said {
-                message: line.to_owned(),
+                message: named.map_or(line, |(_, rest)| rest).trim_start().to_owned(),
                 fields: Vec::new(),
             };
-            (is_error.then_some(Level::Error), said)
+            let level = named.map(|(level, _)| level);
+            (level.or(is_error.then_some(Level::Error)), said)
         };
         Self {
             level,
@@ -290,6 +294,8 @@ mod tests {
         assert_eq!(level(r#"{"status":"502","routeKey":"$connect"}"#), Some(Level::Error));
         assert_eq!(level(r#"{"status":403}"#), Some(Level::Warn));
         assert_eq!(level(r#"{"status":"joined"}"#), None);
+        assert_eq!(level(" WARN peer is gone"), Some(Level::Warn));
+        assert_eq!(level("Information is text"), None);
         assert!(Entry::read("text").is_at_least(Level::Info));
         assert!(!Entry::read("text").is_at_least(Level::Warn));
     }

@@ -13,8 +13,8 @@ const ERROR_CHARS: usize = 60;
 
 /// Returns the whole screen, without a final line break.
 pub(super) fn human(shown: &Shown) -> String {
-    let mut text = shown.outputs.human();
-    text.push_str("\n\n");
+    let mut text = shown.outputs.addresses();
+    text.push('\n');
     text.push_str(&resources(shown));
     text.push_str(&functions(&shown.functions));
     let rooms = shown
