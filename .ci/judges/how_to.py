@@ -77,7 +77,7 @@ with tempfile.TemporaryDirectory() as folder:
     clone = pathlib.Path(folder) / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     follow(clone)
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target/how-to")}
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target")}
     run = lambda *command: subprocess.run(command, cwd=clone, env=environment, check=True)
     run("cargo", "test", "--quiet", "-p", "functions", "--lib", "time")
     run("cargo", "check", "--quiet", "-p", "functions", "--bins")

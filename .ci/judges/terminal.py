@@ -28,7 +28,7 @@ import pyte
 from common import REGION, ROOT, expect
 
 XTASK = ROOT / "target/debug/xtask"
-COLUMNS, PATIENCE_S = 112, 600
+PATIENCE_S = 600
 
 # What is drawn: cells of a monospaced font in a window.
 CELL_WIDTH, CELL_HEIGHT, FONT_SIZE, MARGIN, BAR = 8.4, 20, 14, 18, 36
@@ -49,14 +49,15 @@ def environment(scratch, **more):
 class Terminal:
     """A command in a terminal; `until` reads on until its screen looks as wanted."""
 
-    def __init__(self, arguments, scratch, rows, **more):
-        self.screen = pyte.HistoryScreen(COLUMNS, rows, history=2_000)
+    def __init__(self, arguments, scratch, columns, rows, **more):
+        self.screen = pyte.HistoryScreen(columns, rows, history=2_000)
+        self.columns, self.pending = columns, b""
         self.stream = pyte.ByteStream(self.screen)
         self.process, self.master = pty.fork()
         if self.process == 0:
             os.chdir(ROOT)
             os.execve(XTASK, [str(XTASK), *arguments], environment(scratch, **more))
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, COLUMNS, 0, 0))
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read(self, seconds):
         """Shows what comes within a time. Returns whether there may be more."""
@@ -66,12 +67,17 @@ class Terminal:
             data = os.read(self.master, 65_536)
         except OSError:
             return False
-        # The emulator knows no faint text.
+        # Tokens are long, and nobody's business; one may come in two pieces. The emulator knows no faint text.
+        data = self.pending + data
+        begin = data.rfind(b"eyJ")
+        whole = begin < 0 or re.match(rb"[\w.-]+[^\w.-]", data[begin:])
+        data, self.pending = (data, b"") if whole else (data[:begin], data[begin:])
+        data = re.sub(rb"eyJ[\w.-]+", "eyJ0eXAi…".encode(), data)
         self.stream.feed(data.replace(b"\x1b[2m", b"\x1b[90m"))
-        return bool(data)
+        return True
 
     def text(self):
-        above = ["".join(line[column].data for column in range(COLUMNS)) for line in self.screen.history.top]
+        above = ["".join(line[column].data for column in range(self.columns)) for line in self.screen.history.top]
         return "\n".join(above + list(self.screen.display))
 
     def until(self, pattern, settle=0.0):
@@ -101,7 +107,7 @@ class Terminal:
         drawn = []
         for line in lines:
             runs = []
-            for column in range(COLUMNS):
+            for column in range(self.columns):
                 cell = line[column]
                 colour = COLOURS.get(cell.fg) or f"#{cell.fg}"
                 style = (colour, cell.bold)
@@ -115,11 +121,11 @@ class Terminal:
         return drawn
 
 
-def draw(path, command, rows, most):
-    """Writes a window with the command and its last `most` rows as SVG."""
+def draw(path, command, terminal, rows):
+    """Writes a window with the command and some rows of its terminal as SVG."""
     prompt = [("$ ", COLOURS["green"], True), (command, "#ffffff", True)]
-    rows = [prompt, *rows[-most:]]
-    width, height = COLUMNS * CELL_WIDTH + 2 * MARGIN, BAR + len(rows) * CELL_HEIGHT + MARGIN
+    rows = [prompt, *rows]
+    width, height = terminal.columns * CELL_WIDTH + 2 * MARGIN, BAR + len(rows) * CELL_HEIGHT + MARGIN
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img">',
         f"<title>{html.escape(command)}</title>",
@@ -135,7 +141,7 @@ def draw(path, command, rows, most):
                 x, length = MARGIN + (column + begin) * CELL_WIDTH, len(shown) * CELL_WIDTH
                 weight = ' font-weight="700"' if bold else ""
                 out.append(
-                    f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}"{weight} textLength="{length:.1f}">{html.escape(shown)}</text>'
+                    f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}"{weight} textLength="{length:.1f}">{html.escape(shown).replace(" ", chr(160))}</text>'
                 )
             column += len(text)
     out += ["</g>", "</svg>"]
@@ -185,35 +191,36 @@ def pictures(folder):
             cloud.run("deploy", "--yes")
 
         with Cloud(scratch, "--unkind", "role=5s,pending=2s,creating=4s,latency=60ms") as cloud:
-            deploy = Terminal(["deploy", "--stage", "local", "--yes"], scratch, 46)
-            deploy.until(r"AWS::DynamoDB::Table", settle=3.0)
-            draw(folder / "terminal-deploy.svg", "cargo xtask deploy", deploy.rows(), 34)
+            deploy = Terminal(["deploy", "--stage", "local", "--yes"], scratch, 112, 46)
+            deploy.until(r"\b(4[0-9]|5[0-9]) of \d+ done")
+            draw(folder / "terminal-deploy.svg", "cargo xtask deploy", deploy, deploy.rows()[-34:])
             deploy.finish(0)
 
         with Cloud(scratch) as cloud:
             cloud.run("deploy", "--yes")
             by_hand(cloud)
-            diff = Terminal(["diff", "--stage", "local"], scratch, 40)
+            diff = Terminal(["diff", "--stage", "local"], scratch, 112, 40)
             diff.finish(0)
-            draw(folder / "terminal-diff.svg", "cargo xtask diff", diff.rows(), 34)
+            draw(folder / "terminal-diff.svg", "cargo xtask diff", diff, diff.rows())
             cloud.run("deploy", "--yes")
             url = json.loads(cloud.run("outputs", "--output", "json"))["webSocketUrl"]
             talk(cloud.run, url)
             time.sleep(1)
-            logs = Terminal(["logs", "--stage", "local"], scratch, 40)
+            logs = Terminal(["logs", "--stage", "local"], scratch, 150, 40)
             logs.finish(0)
-            draw(folder / "terminal-logs.svg", "cargo xtask logs", logs.rows(), 28)
+            draw(folder / "terminal-logs.svg", "cargo xtask logs", logs, logs.rows()[-24:])
 
-        dev = Terminal(["dev", "--port", "0"], scratch, 40)
+        dev = Terminal(["dev", "--port", "0"], scratch, 150, 40)
         try:
             dev.until(r"Authorization: (\S+)", settle=1.0)
+            begin = next(number for number, line in enumerate(dev.text().splitlines()) if "is ready after" in line)
             url = re.search(r"WebSocket +(ws://\S+)", dev.text())[1]
             run = lambda *arguments: subprocess.run(
                 [XTASK, *arguments, "--stage", "local"], cwd=ROOT, env=environment(scratch), check=True, capture_output=True, text=True
             ).stdout
             talk(run, url)
             dev.until(r"disconnected", settle=1.0)
-            draw(folder / "terminal-dev.svg", "cargo xtask dev", dev.rows(), 36)
+            draw(folder / "terminal-dev.svg", "cargo xtask dev", dev, dev.rows()[begin : begin + 30])
         finally:
             dev.stop()
 

@@ -39,7 +39,7 @@ pub use cloud::AwsCloud;
 pub use health::{AlarmState, Figures, Rows, alarms, count, figures};
 pub use invoke::{Invocation, invoke};
 pub use policy::{DeployerPolicy, deployer_policy};
-pub use session::{Session, SessionError, SessionOptions};
+pub use session::{Connection, Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter, replace_parameter};
 pub use state::{STATE_TABLE, StateTable};
 pub use tail::{Follow, LogEvent, Logs};

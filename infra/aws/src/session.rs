@@ -1,11 +1,12 @@
 //! Credentials, Region and clients: opened once, cloned freely.
 //!
-//! All calls of this crate go through [`Session::sdk`], [`Session::iam`] and [`Session::json`]: they wait for the
+//! All calls of this crate go through [`Connection::sdk`], [`Connection::iam`] and [`Connection::json`]: they wait for the
 //! service's rate, name the operation and sort the error. What failed is repeated by the engine, which alone knows
 //! what else is waiting; here only what a service's rate has refused. Read next: [`crate::AwsCloud`].
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,16 +68,37 @@ pub struct SessionOptions {
     pub credentials: Option<(String, String)>,
 }
 
-/// An open session.
+/// Clients with credentials. Whose they are is not known yet, and some calls need not wait for that.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    inner: Arc<Inner>,
+}
+
+/// A connection whose account is known.
 #[derive(Clone, Debug)]
 pub struct Session {
-    inner: Arc<Inner>,
+    connection: Connection,
+    identity: Arc<Identity>,
+}
+
+#[derive(Debug)]
+struct Identity {
+    context: Context,
+    caller: String,
+}
+
+impl Deref for Session {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
 }
 
 #[derive(Debug)]
 struct Inner {
-    context: Context,
-    caller: String,
+    region: String,
+    sts: aws_sdk_sts::Client,
     endpoint_url: Option<String>,
     apigateway: aws_sdk_apigatewayv2::Client,
     dynamodb: aws_sdk_dynamodb::Client,
@@ -177,7 +199,48 @@ pub enum SessionError {
 }
 
 impl Session {
-    /// Loads credentials and asks AWS whose they are. One call to STS; nothing is changed.
+    /// Returns partition, Region and account.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.identity.context
+    }
+
+    /// Returns the clients alone.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Returns the ARN of the user or role that calls, for people to read.
+    #[must_use]
+    pub fn caller(&self) -> &str {
+        &self.identity.caller
+    }
+
+    /// Returns the attributes of a resource whose name we chose: all of them follow from the name.
+    pub(crate) fn computed_attributes(&self, kind: Kind, properties: &Properties) -> BTreeMap<String, String> {
+        kind.attributes()
+            .iter()
+            .filter_map(|name| {
+                let value = self.context().computed_attribute(kind, name, properties)?;
+                Some(((*name).to_owned(), value))
+            })
+            .collect()
+    }
+
+    /// Returns the ARN of a resource whose name we chose.
+    pub(crate) fn arn(&self, kind: Kind, name: &str) -> Result<String, CloudError> {
+        let named = kind
+            .name_property()
+            .map(|property| (property.to_owned(), Json::from(name)));
+        self.context()
+            .computed_attribute(kind, "Arn", &Properties::from_iter(named))
+            .ok_or_else(|| refused("arn", Class::Permanent, format!("{kind:?} has no computed ARN")))
+    }
+}
+
+impl Connection {
+    /// Loads credentials and makes clients. Calls no service, except what the credentials come from.
     ///
     /// # Errors
     /// See [`SessionError`]; missing credentials are noticed within about a second.
@@ -188,51 +251,48 @@ impl Session {
         let endpoint_url = config.endpoint_url().map(str::to_owned);
         let signed = infra_sigv4::Client::new(credentials, options.region.clone(), endpoint_url.clone())
             .map_err(|source| SessionError::Client { source })?;
-
-        let sts = aws_sdk_sts::Client::new(&config);
-        let identity = repeated(|| async {
-            let answer = sts.get_caller_identity().send().await;
-            answer.map_err(|error| from_sdk("sts:GetCallerIdentity", &error))
-        })
-        .await
-        .map_err(|error| refusal(error, endpoint_url.as_deref()))?;
-        let caller = identity.arn().unwrap_or_default().to_owned();
-        let context = Context {
-            partition: caller.split(':').nth(1).unwrap_or("aws").to_owned(),
-            region: options.region,
-            account: identity.account().unwrap_or_default().to_owned(),
-        };
         let throttle = match endpoint_url {
             Some(_) => Throttle::when_told(),
             None => Throttle::at_quotas(),
         };
         Ok(Self {
             inner: Arc::new(Inner {
-                context,
-                caller,
+                region: options.region,
+                sts: aws_sdk_sts::Client::new(&config),
                 endpoint_url,
                 apigateway: aws_sdk_apigatewayv2::Client::new(&config),
                 dynamodb: aws_sdk_dynamodb::Client::new(&config),
                 lambda: aws_sdk_lambda::Client::new(&config),
                 signed,
                 throttle,
-                calls: Mutex::new(BTreeMap::from([("sts:GetCallerIdentity".to_owned(), 1)])),
+                calls: Mutex::default(),
                 turns: Turns::default(),
                 probes: Probes::default(),
             }),
         })
     }
 
-    /// Returns partition, Region and account.
-    #[must_use]
-    pub fn context(&self) -> &Context {
-        &self.inner.context
-    }
-
-    /// Returns the ARN of the user or role that calls, for people to read.
-    #[must_use]
-    pub fn caller(&self) -> &str {
-        &self.inner.caller
+    /// Asks AWS whose the credentials are. One call to STS; nothing is changed.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn identify(&self) -> Result<Session, SessionError> {
+        let identity = repeated(|| {
+            let call = self.inner.sts.get_caller_identity();
+            self.sdk(Service::Sts, "sts:GetCallerIdentity", call.send())
+        })
+        .await
+        .map_err(|error| refusal(error, self.endpoint_url()))?;
+        let caller = identity.arn().unwrap_or_default().to_owned();
+        let context = Context {
+            partition: caller.split(':').nth(1).unwrap_or("aws").to_owned(),
+            region: self.inner.region.clone(),
+            account: identity.account().unwrap_or_default().to_owned(),
+        };
+        Ok(Session {
+            connection: self.clone(),
+            identity: Arc::new(Identity { context, caller }),
+        })
     }
 
     /// Returns the address that stands for all services; `None` at AWS itself.
@@ -461,32 +521,6 @@ impl Session {
                 result => return result,
             }
         }
-    }
-
-    /// Returns the attributes of a resource whose name we chose: all of them follow from the name.
-    pub(crate) fn computed_attributes(
-        &self,
-        kind: Kind,
-        properties: &Properties,
-    ) -> std::collections::BTreeMap<String, String> {
-        kind.attributes()
-            .iter()
-            .filter_map(|name| {
-                let value = self.inner.context.computed_attribute(kind, name, properties)?;
-                Some(((*name).to_owned(), value))
-            })
-            .collect()
-    }
-
-    /// Returns the ARN of a resource whose name we chose.
-    pub(crate) fn arn(&self, kind: Kind, name: &str) -> Result<String, CloudError> {
-        let named = kind
-            .name_property()
-            .map(|property| (property.to_owned(), Json::from(name)));
-        self.inner
-            .context
-            .computed_attribute(kind, "Arn", &Properties::from_iter(named))
-            .ok_or_else(|| refused("arn", Class::Permanent, format!("{kind:?} has no computed ARN")))
     }
 
     fn noted<T>(&self, service: Service, result: Result<T, CloudError>) -> Result<T, CloudError> {

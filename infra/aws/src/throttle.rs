@@ -40,11 +40,13 @@ pub(crate) enum Service {
     Logs,
     /// Systems Manager Parameter Store.
     Ssm,
+    /// STS publishes no rates.
+    Sts,
 }
 
 impl Service {
     /// All of them, in the order of the enumeration: buckets are found by it.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::ApiGateway,
         Self::ApiGatewayDeployment,
         Self::ApiGatewayAccount,
@@ -57,6 +59,7 @@ impl Service {
         Self::LambdaGetPolicy,
         Self::Logs,
         Self::Ssm,
+        Self::Sts,
     ];
 
     /// Returns calls per second and the burst above them.
@@ -70,7 +73,7 @@ impl Service {
             Self::Iam => (5.0, 30.0),
             Self::Lambda | Self::LambdaGetPolicy => (10.0, 15.0),
             Self::DynamoDbItems | Self::LambdaGetFunction => (80.0, 100.0),
-            Self::Logs | Self::Ssm => (5.0, 10.0),
+            Self::Logs | Self::Ssm | Self::Sts => (5.0, 10.0),
         }
     }
 
@@ -87,7 +90,8 @@ impl Service {
             | Self::LambdaGetFunction
             | Self::LambdaGetPolicy
             | Self::Logs
-            | Self::Ssm => None,
+            | Self::Ssm
+            | Self::Sts => None,
         }
     }
 }

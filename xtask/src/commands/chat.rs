@@ -74,8 +74,7 @@ async fn address(app: &App, options: &Chat) -> Result<(String, String), Failure>
         return Ok((url.clone(), token.clone()));
     }
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
-    let session = target.session().await?;
-    let outputs = outputs::read(&target, &session).await?;
+    let (session, outputs) = outputs::open(&target).await?;
     let token = match &options.token {
         Some(token) => token.clone(),
         None => {

@@ -130,8 +130,7 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
 /// # Errors
 /// What could not be read, or who deploys.
 pub(crate) async fn read(target: &Target, options: Option<&Deploy>) -> Result<(Session, AwsEngine, Observed), Failure> {
-    let session = target.session().await?;
-    let mut engine = target.engine(&session);
+    let (session, mut engine) = target.open().await?;
     if let Some(options) = options {
         engine = engine.adopting(options.adopt);
         if options.no_wait {

@@ -20,8 +20,8 @@ pub(crate) async fn run(app: &App, options: &Invoke) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let scope = target.scope();
     let invoking = Box::pin(async {
-        let session = target.session().await?;
-        let functions = outputs::read(&target, &session).await?.functions;
+        let (session, outputs) = outputs::open(&target).await?;
+        let functions = outputs.functions;
         let function = functions.get(&options.function).ok_or_else(|| {
             let known: Vec<_> = functions.keys().map(String::as_str).collect();
             Failure::usage(format!("there is no function `{}`", options.function))

@@ -44,8 +44,8 @@ pub(crate) async fn run(app: &App, options: &Logs) -> Result<Exit, Failure> {
 async fn print(app: &App, options: &Logs) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let unreadable = |error| Failure::cloud("the logs cannot be read", error, &target.scope());
-    let session = target.session().await?;
-    let writers = select(outputs::read(&target, &session).await?.log_groups, &options.functions)?;
+    let (session, outputs) = outputs::open(&target).await?;
+    let writers = select(outputs.log_groups, &options.functions)?;
     let mut printer = Printer::new(writers, app.wants_json(), options.level);
     let (groups, filter) = (printer.groups(), options.filter.clone());
     let now_ms = now_ms();

@@ -17,7 +17,7 @@ use crate::ui::{self, BOLD};
 pub(crate) async fn run(app: &App, command: StateCommand) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let run = async {
-        let engine = target.engine(&target.session().await?);
+        let (_, engine) = target.open().await?;
         match command {
             StateCommand::Show => show(app, &target, &engine).await,
             StateCommand::Rebuild => rebuild(app, &target, &engine).await,

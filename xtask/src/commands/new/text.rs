@@ -84,11 +84,13 @@ use functions_domain::ports::Clock;
 use serde_json::json;
 
 use super::Response;
+use crate::metrics;
 
 /// Answers with a frame: the route has a route response, so that what the function returns reaches the caller.
 #[must_use]
 pub fn SNAKE<C: Clock>(use_case: &PASCAL<C>) -> Response {
     let frame = json!({ "type": "ROUTE", "nowMs": use_case.execute() });
+    metrics::message_in();
     tracing::info!(route = "ROUTE", "answered");
     Response {
         body: Some(frame.to_string()),
