@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use infra_aws::{Follow, Logs, Session, SessionOptions};
+use infra_aws::{Connection, Follow, Logs, Session, SessionOptions};
 use serde_json::{Value as Json, json};
 
 use crate::support::{Carrier, Client, LocalCloud, PATIENCE, eventually, read_until};
@@ -113,7 +113,7 @@ impl<'a> Written<'a> {
     const GROUP: &'static str = "/test/many";
 
     async fn begin(cloud: &'a LocalCloud) -> Self {
-        let session = Box::pin(Session::open(SessionOptions {
+        let session = Box::pin(Connection::open(SessionOptions {
             region: "us-east-1".to_owned(),
             endpoint_url: Some(cloud.endpoint.clone()),
             credentials: Some(("local".to_owned(), "local".to_owned())),
@@ -125,7 +125,7 @@ impl<'a> Written<'a> {
         cloud.aws_json("logs", "Logs_20140328.CreateLogStream", stream).await;
         Self {
             cloud,
-            session: session.await.unwrap(),
+            session: Box::pin(session.await.unwrap().identify()).await.unwrap(),
         }
     }
 
