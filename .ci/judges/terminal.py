@@ -90,6 +90,9 @@ class Terminal:
         while (left := end - time.monotonic()) > 0 and self.read(left):
             pass
 
+    def type(self, keys):
+        os.write(self.master, keys.encode())
+
     def finish(self, code):
         while self.read(PATIENCE_S):
             pass
@@ -184,6 +187,23 @@ def talk(run, url):
     subprocess.run([sys.executable, script, url, *tokens], check=True)
 
 
+def chat(run, scratch, folder):
+    """Ana chats with the line editor: what she types wrong is mended by arrow keys, and comes back from the history."""
+    ana = Terminal(["chat", "--stage", "local", "--user", "ana"], scratch, 80, 16)
+    ana.until("connected to lobby")
+    ana.type("Helo, Wörld!" + "\x1b[D" * 9 + "l\r/who\r")
+    ana.until(r"> Hello, Wörld!\s+> /who\s+in lobby: ana")
+    subprocess.run(
+        [XTASK, "chat", "--user", "bo", "--stage", "local"], cwd=ROOT, env=environment(scratch), input="Hi, Ana\n", check=True, text=True, capture_output=True
+    )
+    ana.until(r"bo  Hi, Ana[\s\S]*bo left lobby")
+    ana.type("\x1b[A\x1b[A" + "\x7f" * 6 + "Bo")
+    ana.until(r"> Hello, Bo")
+    draw(folder / "terminal-chat.svg", "cargo xtask chat", ana, ana.rows())
+    ana.type("\x15\x04")
+    ana.finish(0)
+
+
 def pictures(folder):
     with tempfile.TemporaryDirectory() as scratch:
         # Compiled beforehand: a picture of cargo is none of ours.
@@ -209,6 +229,12 @@ def pictures(folder):
             logs = Terminal(["logs", "--stage", "local"], scratch, 150, 40)
             logs.finish(0)
             draw(folder / "terminal-logs.svg", "cargo xtask logs", logs, logs.rows()[-24:])
+            chat(cloud.run, scratch, folder)
+            by_hand(cloud)
+            for command in ["status", "doctor"]:
+                look = Terminal([command, "--stage", "local"], scratch, 130, 40)
+                look.finish(0)
+                draw(folder / f"terminal-{command}.svg", f"cargo xtask {command}", look, look.rows())
 
         dev = Terminal(["dev", "--port", "0"], scratch, 150, 40)
         try:

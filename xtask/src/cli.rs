@@ -1,10 +1,14 @@
 //! What can be asked: commands, options and their help.
 
+mod look;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use infra_local::{REALISTIC, Unkindness};
+
+pub(crate) use self::look::{Chat, Invoke, Level, Logs, Status};
 
 /// Build, deploy, run and look at the chat.
 #[derive(Debug, Parser)]
@@ -135,12 +139,52 @@ pub(crate) enum Command {
                       tables and tokenKey."
     )]
     Outputs,
-    /// Print log lines of functions, merged by time
+    /// Show how a stage is doing: drift, functions and their figures, who is connected, alarms
     #[command(
-        after_help = "Examples:\n  cargo xtask logs --follow\n  cargo xtask logs connect authorize --since 1h\n  \
-                      cargo xtask logs --filter '{ $.level = \"ERROR\" }'      a CloudWatch Logs filter pattern"
+        after_help = "Examples:\n  cargo xtask status --stage prod\n  cargo xtask status --room red --room blue\n\n\
+                      Figures are those of the last hour, from CloudWatch, or from the log where there is none. Rooms are counted by \
+                      their index and never listed: that would read the whole table.\nWith --output json, stdout is {\"stack\", \
+                      \"outputs\", \"resources\": [{\"id\", \"type\", \"physicalId\", \"state\", \"differs\"}], \"functions\", \"rooms\", \
+                      \"alarms\", \"notes\"}."
+    )]
+    Status(Status),
+    /// Find what is missing on this machine and in the account, with the command that mends it
+    #[command(
+        after_help = "Examples:\n  cargo xtask doctor\n  cargo xtask doctor --stage prod --output json\n\n\
+                      Nothing is changed. Ends with 1 when something needed is missing. Without credentials only this machine is \
+                      looked at.\nWith --output json, stdout is {\"stage\", \"ok\", \"findings\": [{\"about\", \"state\": \
+                      \"good\"|\"doubtful\"|\"missing\"|\"skipped\", \"found\", \"mend\"}]}."
+    )]
+    Doctor,
+    /// Print log lines of all functions and of the API, merged by time
+    #[command(
+        after_help = "Examples:\n  cargo xtask logs --follow\n  cargo xtask logs connect authorize --since 1h --level warn\n  \
+                      cargo xtask logs --since 2026-11-22T10:00:00Z --until 2026-11-22T10:05:00Z\n  \
+                      cargo xtask logs --filter '{ $.level = \"ERROR\" }'      a CloudWatch Logs filter pattern\n\n\
+                      --follow uses live tails, which AWS bills by the minute after a free tier, and polling where there are \
+                      none.\nWith --output json, stdout is one object per line: {\"timestamp\", \"function\", \"stream\", \
+                      \"level\", \"requestId\", \"message\", \"report\": {\"durationMs\", \"coldStart\", …}}; what a line does not \
+                      say is left out."
     )]
     Logs(Logs),
+    /// Call one function and show its answer, its log and what it took
+    #[command(
+        after_help = "Examples:\n  cargo xtask invoke default --payload '{\"requestContext\":{\"routeKey\":\"$default\"}}'\n  \
+                      cargo xtask invoke authorize --stage local < event.json\n\n\
+                      The answer goes to stdout, the log to stderr; a function that fails ends with 1. With --output json, \
+                      stdout is {\"function\", \"version\", \"functionError\", \"payload\", \"elapsedMs\", \"report\", \"log\"}."
+    )]
+    Invoke(Invoke),
+    /// Take part in the chat from this terminal, or from a script
+    #[command(
+        after_help = "Examples:\n  cargo xtask chat --stage local\n  cargo xtask chat --user ana --room red\n  \
+                      echo 'Hello, World!' | cargo xtask chat --user bot\n  \
+                      cargo xtask chat --output json --linger 1h < /dev/null | jq .data\n\n\
+                      A line is a message; /help lists what else there is; a line that begins with { is sent as it is. Without a \
+                      terminal, it ends when stdin has ended and all is answered: with 1 if an answer was an error. With --output json, \
+                      stdout is each frame as it came: docs/protocol.md."
+    )]
+    Chat(Chat),
     /// Mint a token for a user, signed with the stage's key; or rotate that key
     #[command(
         subcommand_negates_reqs = true,
@@ -294,23 +338,6 @@ pub(crate) enum StateCommand {
     Show,
     /// Record again what is declared and exists: found by names, tags and marks; no resource is changed
     Rebuild,
-}
-
-/// Options of `logs`.
-#[derive(Debug, Args)]
-pub(crate) struct Logs {
-    /// Functions; all without any
-    #[arg(value_name = "FUNCTION")]
-    pub(crate) functions: Vec<String>,
-    /// Go on until Ctrl-C
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// How far back to begin
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
-    pub(crate) since: Duration,
-    /// Only lines that match this CloudWatch Logs filter pattern
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) filter: Option<String>,
 }
 
 /// Options of `token`.

@@ -124,6 +124,24 @@ impl Failure {
         self.exit
     }
 
+    /// Returns whether it is that nobody reads stdout any more.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        let cause = self
+            .cause
+            .as_ref()
+            .and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        cause.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
+    /// Returns whether it is that there are no credentials at all.
+    pub(crate) fn has_no_credentials(&self) -> bool {
+        let cause = self
+            .cause
+            .as_ref()
+            .and_then(|cause| cause.downcast_ref::<SessionError>());
+        matches!(cause, Some(SessionError::NoCredentials))
+    }
+
     /// Returns the failure for programs.
     pub(crate) fn json(&self) -> serde_json::Value {
         let mut causes = Vec::new();

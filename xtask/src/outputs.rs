@@ -26,6 +26,9 @@ pub(crate) struct Outputs {
     pub(crate) tables: BTreeMap<LogicalId, String>,
     /// Name of the parameter that holds the key of tokens.
     pub(crate) token_key: Option<String>,
+    /// Who writes into a log group, by its name: a function's binary, or else the group's logical id.
+    #[serde(skip)]
+    pub(crate) log_groups: BTreeMap<String, String>,
 }
 
 impl Outputs {
@@ -40,22 +43,41 @@ impl Outputs {
                 .map(str::to_owned)
         };
         let name_of = |id: &LogicalId| record.resources.get(id).map(|recorded| recorded.physical_id.clone());
-        let functions = graph.resources().iter().filter_map(|(id, resource)| {
-            let Some(Value::Package(binary)) = resource.properties.get("Code") else {
-                return None;
-            };
-            Some((binary.clone(), name_of(id)?))
-        });
+        let functions: BTreeMap<String, String> = graph
+            .resources()
+            .iter()
+            .filter_map(|(id, resource)| {
+                let Some(Value::Package(binary)) = resource.properties.get("Code") else {
+                    return None;
+                };
+                Some((binary.clone(), name_of(id)?))
+            })
+            .collect();
         let tables = graph
             .resources()
             .iter()
             .filter(|(_, resource)| resource.kind == Kind::Table)
             .filter_map(|(id, _)| Some((id.clone(), name_of(id)?)));
+        let groups = record
+            .resources
+            .iter()
+            .filter(|(_, recorded)| recorded.kind == Kind::LogGroup);
+        let log_groups = groups.map(|(id, recorded)| {
+            let group = &recorded.physical_id;
+            let writer = functions
+                .iter()
+                .find(|(_, name)| *group == format!("/aws/lambda/{name}"));
+            (
+                group.clone(),
+                writer.map_or_else(|| id.to_string(), |(binary, _)| binary.clone()),
+            )
+        });
         Self {
+            log_groups: log_groups.collect(),
             web_socket_url: text("webSocketUrl"),
             management_url: text("managementUrl"),
             web_url: text("webUrl"),
-            functions: functions.collect(),
+            functions,
             tables: tables.collect(),
             token_key: text("tokenKey"),
         }
@@ -63,34 +85,34 @@ impl Outputs {
 
     /// Returns them as aligned lines.
     pub(crate) fn human(&self) -> String {
-        let mut text = String::new();
-        let mut line = |name: &str, value: &str| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{DIM}{name:14}{DIM:#}  {value}");
-        };
+        let mut text = self.addresses();
+        for (heading, names) in [
+            ("functions", self.functions.values().collect::<Vec<_>>()),
+            ("tables", self.tables.values().collect()),
+        ] {
+            for (index, name) in names.into_iter().enumerate() {
+                let heading = if index == 0 { heading } else { "" };
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{DIM}{heading:14}{DIM:#}  {name}");
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+
+    /// Returns the addresses alone, a line each.
+    pub(crate) fn addresses(&self) -> String {
         let single = [
             ("webSocketUrl", &self.web_socket_url),
             ("managementUrl", &self.management_url),
             ("webUrl", &self.web_url),
             ("tokenKey", &self.token_key),
         ];
-        for (name, value) in single {
-            if let Some(value) = value {
-                line(name, &format!("{BOLD}{value}{BOLD:#}"));
-            }
-        }
-        let mut heading = "functions";
-        for name in self.functions.values() {
-            line(heading, name);
-            heading = "";
-        }
-        heading = "tables";
-        for name in self.tables.values() {
-            line(heading, name);
-            heading = "";
-        }
-        text.truncate(text.trim_end().len());
-        text
+        let lines = single.into_iter().filter_map(|(name, value)| {
+            let value = value.as_deref()?;
+            Some(format!("{DIM}{name:14}{DIM:#}  {BOLD}{value}{BOLD:#}\n"))
+        });
+        lines.collect()
     }
 
     /// Returns them for programs.

@@ -85,6 +85,23 @@ pub(crate) fn data(text: impl std::fmt::Display) -> Result<(), Failure> {
     printed.map_err(|error| Failure::new("cannot write to stdout").because(error))
 }
 
+/// Returns once stdout is a pipe that nobody reads any more; never, where that cannot be known.
+pub(crate) async fn nobody_reads() {
+    use std::os::fd::AsFd;
+
+    use tokio::io::Interest;
+    use tokio::net::unix::pipe::Sender;
+
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    // Unchecked: it stays in blocking mode, which others who write there expect. Files cannot be waited for.
+    if let Ok(watched) = stdout.and_then(Sender::from_owned_fd_unchecked)
+        && watched.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
 /// Writes JSON as one line of data to stdout.
 ///
 /// # Errors
@@ -104,7 +121,16 @@ pub(crate) fn say(text: impl std::fmt::Display) {
 
 /// Returns `text` with colours only where stderr shows them, for those who write there themselves.
 pub(crate) fn for_stderr(text: &str) -> String {
-    match anstream::AutoStream::choice(&std::io::stderr()) {
+    colored_for(text, anstream::AutoStream::choice(&std::io::stderr()))
+}
+
+/// Returns `text` with colours only where stdout shows them, for those who write there themselves.
+pub(crate) fn for_stdout(text: &str) -> String {
+    colored_for(text, anstream::AutoStream::choice(&std::io::stdout()))
+}
+
+fn colored_for(text: &str, choice: anstream::ColorChoice) -> String {
+    match choice {
         anstream::ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
         anstream::ColorChoice::Auto | anstream::ColorChoice::Always | anstream::ColorChoice::AlwaysAnsi => {
             text.to_owned()

@@ -68,6 +68,7 @@ impl LambdaLegs {
     fn call<'a>(&'a self, query: &'a [(&'a str, &'a str)], payload: &Bytes) -> Call<'a> {
         Call {
             service: "lambda",
+            host_prefix: "",
             operation: "Invoke",
             method: Method::POST,
             path: &self.path,

@@ -86,6 +86,7 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
     Ok(done())
 }
 
-fn role(account: &Json) -> Option<&str> {
+/// Returns the ARN of the role that is set, from the answer of `GetAccount`.
+pub(crate) fn role(account: &Json) -> Option<&str> {
     account.get("cloudwatchRoleArn")?.as_str().filter(|arn| !arn.is_empty())
 }

@@ -186,6 +186,25 @@ pub(crate) fn ours(error: CloudError, live: Option<Live>) -> Result<Live, CloudE
     }
 }
 
+/// Reads an answer of `SimulatePrincipalPolicy`: each action that is not allowed, with the resource that was tried.
+pub(crate) fn not_allowed(answer: &str) -> Result<Vec<String>, CloudError> {
+    let xml = parse("iam:SimulatePrincipalPolicy", answer)?;
+    let results = elements(&xml, "EvalDecision").filter(|decision| decision.text() != Some("allowed"));
+    let denied = results.filter_map(|decision| {
+        let result = decision.parent()?;
+        let text = |name: &str| {
+            let mut children = result.children();
+            children.find(|node| node.tag_name().name() == name)?.text()
+        };
+        let action = text("EvalActionName")?;
+        Some(match text("EvalResourceName") {
+            Some(resource) if resource != "*" => format!("{action} on {resource}"),
+            Some(_) | None => action.to_owned(),
+        })
+    });
+    Ok(denied.collect())
+}
+
 fn parse<'a>(operation: &str, answer: &'a str) -> Result<Document<'a>, CloudError> {
     Document::parse(answer)
         .map_err(|error| refused(operation, Class::Permanent, format!("the answer is not XML: {error}")))
@@ -262,6 +281,20 @@ mod tests {
         <AssumeRolePolicyDocument>%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%5D%7D</AssumeRolePolicyDocument>
         <Tags><member><Key>stackwright:app</Key><Value>chat</Value></member><member><Key>empty</Key><Value/></member></Tags>
         </Role></GetRoleResult></GetRoleResponse>"#;
+
+    #[test]
+    fn what_is_not_allowed_is_named() {
+        let answer = r#"<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><SimulatePrincipalPolicyResult>
+            <EvaluationResults>
+              <member><EvalActionName>iam:GetRole</EvalActionName><EvalResourceName>arn:r</EvalResourceName><EvalDecision>allowed</EvalDecision></member>
+              <member><EvalActionName>iam:PassRole</EvalActionName><EvalResourceName>arn:r</EvalResourceName><EvalDecision>implicitDeny</EvalDecision></member>
+              <member><EvalActionName>lambda:ListFunctions</EvalActionName><EvalResourceName>*</EvalResourceName><EvalDecision>explicitDeny</EvalDecision></member>
+            </EvaluationResults></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"#;
+        assert_eq!(
+            not_allowed(answer).unwrap(),
+            ["iam:PassRole on arn:r", "lambda:ListFunctions"]
+        );
+    }
 
     #[test]
     fn a_role_is_read_from_xml() {

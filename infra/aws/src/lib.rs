@@ -9,6 +9,7 @@
 mod account;
 mod alias;
 mod apigatewayv2;
+mod ask;
 mod census;
 mod cloud;
 mod cloudwatch;
@@ -16,7 +17,9 @@ mod credentials;
 mod dynamodb;
 mod error;
 mod function;
+mod health;
 mod iam;
+mod invoke;
 mod logs;
 mod permission;
 mod policy;
@@ -31,7 +34,10 @@ mod throttle;
 mod turns;
 mod url;
 
+pub use ask::{Allowed, Concurrency, allowed, api_gateway_log_role, concurrency};
 pub use cloud::AwsCloud;
+pub use health::{AlarmState, Figures, Rows, alarms, count, figures};
+pub use invoke::{Invocation, invoke};
 pub use policy::{DeployerPolicy, deployer_policy};
 pub use session::{Connection, Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter, replace_parameter};

@@ -70,6 +70,26 @@ pub fn deployer_policy(graphs: &[&Graph], context: &Context) -> DeployerPolicy {
         ),
     );
     add(
+        &[],
+        allow(
+            "Questions",
+            &[
+                "cloudwatch:GetMetricData",
+                "iam:SimulatePrincipalPolicy",
+                "lambda:GetAccountSettings",
+            ],
+            json!("*"),
+        ),
+    );
+    add(
+        &[Kind::Api],
+        allow(
+            "AccountSettings",
+            &["apigateway:GET"],
+            json!(names.apigateway("/account")),
+        ),
+    );
+    add(
         &[Kind::Function],
         allow("Functions", FUNCTIONS, names.arn("lambda", "function:")),
     );
@@ -83,6 +103,12 @@ pub fn deployer_policy(graphs: &[&Graph], context: &Context) -> DeployerPolicy {
         ),
     );
     add(&[Kind::Table], allow("Tables", TABLES, names.arn("dynamodb", "table/")));
+    let indexes = names.exactly(
+        "dynamodb",
+        &context.region,
+        &format!("table/{}-*/index/*", names.prefix()),
+    );
+    add(&[Kind::Table], allow("WhoIsConnected", &["dynamodb:Query"], indexes));
     let record = names.exactly("dynamodb", &context.region, &format!("table/{STATE_TABLE}"));
     add(&[], allow("Record", RECORD, record));
     let groups = [
@@ -199,6 +225,7 @@ const FUNCTIONS: &[&str] = &[
     "lambda:GetFunction",
     "lambda:GetFunctionUrlConfig",
     "lambda:GetPolicy",
+    "lambda:InvokeFunction",
     "lambda:ListTags",
     "lambda:ListVersionsByFunction",
     "lambda:PublishVersion",
@@ -255,6 +282,7 @@ const LOG_GROUPS: &[&str] = &[
     "logs:FilterLogEvents",
     "logs:ListTagsForResource",
     "logs:PutRetentionPolicy",
+    "logs:StartLiveTail",
     "logs:TagResource",
 ];
 

@@ -28,7 +28,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use infra_cdk::{Context, Kind};
 use infra_engine::{Class, CloudError, Properties};
-use infra_sigv4::{Call, CallError, Method};
+use infra_sigv4::{Call, CallError, Method, Streamed};
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -46,6 +46,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A call that uploads a package of up to 50 MB ends within this time.
 pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// One invocation of a function ends within this time: Lambda gives none more than 15 minutes.
+pub(crate) const INVOKE_TIMEOUT: Duration = Duration::from_secs(910);
 /// On a machine outside EC2 nobody answers at the metadata address, and nobody should wait for it.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -106,6 +108,35 @@ struct Inner {
     calls: Mutex<BTreeMap<String, u32>>,
     turns: Turns,
     probes: Probes,
+}
+
+/// Who calls, as IAM's simulation takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The ARN of a user or role.
+    Principal(String),
+    /// The owner of the account, who may do everything.
+    Root,
+    /// Federated users, and what is not known.
+    Other,
+}
+
+impl Caller {
+    /// Reads the ARN that STS tells. Of a role with a path, STS leaves the path out, and IAM will not find it.
+    pub(crate) fn of(arn: &str) -> Self {
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        let [_, partition, service, _, account, resource] = parts[..] else {
+            return Self::Other;
+        };
+        match (service, resource.split('/').collect::<Vec<_>>().as_slice()) {
+            (_, ["root"]) => Self::Root,
+            ("iam", ["user", ..]) => Self::Principal(arn.to_owned()),
+            ("sts", ["assumed-role", role, _]) => {
+                Self::Principal(format!("arn:{partition}:iam::{account}:role/{role}"))
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Why no session could be opened.
@@ -370,6 +401,28 @@ impl Connection {
         self.json(Service::Logs, "logs", "Logs_20140328", action, input).await
     }
 
+    /// Begins a live tail of CloudWatch Logs.
+    pub(crate) async fn live_tail(&self, input: &Json) -> Result<Streamed, CloudError> {
+        let operation = "logs:StartLiveTail";
+        self.admit(Service::Logs, operation).await;
+        let headers = [
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", "Logs_20140328.StartLiveTail"),
+        ];
+        let call = Call {
+            service: "logs",
+            host_prefix: "stream-",
+            operation: "StartLiveTail",
+            method: Method::POST,
+            path: "/",
+            query: &[],
+            headers: &headers,
+            body: input.to_string().into(),
+        };
+        let opened = self.inner.signed.open(call).await;
+        self.noted(Service::Logs, opened.map_err(|error| from_call(operation, &error)))
+    }
+
     /// Calls CloudWatch.
     pub(crate) async fn cloudwatch(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
         let operation = format!("cloudwatch:{action}");
@@ -416,6 +469,7 @@ impl Connection {
                     .collect();
                 let call = Call {
                     service: call.service,
+                    host_prefix: "",
                     operation: name.split_once(':').map_or(name.as_str(), |(_, action)| action),
                     method: call.method,
                     path: call.path,
@@ -603,6 +657,31 @@ fn refusal(source: CloudError, endpoint_url: Option<&str>) -> SessionError {
         },
         Class::Throttled | Class::Busy | Class::Propagating | Class::Transient | Class::Quota | Class::Permanent => {
             SessionError::Identity { source }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_users_roles_or_the_owner() {
+        let principal = |arn: &str| Caller::Principal(arn.to_owned());
+        for (arn, caller) in [
+            (
+                "arn:aws:iam::1:user/team/ada",
+                principal("arn:aws:iam::1:user/team/ada"),
+            ),
+            (
+                "arn:aws:sts::1:assumed-role/deploy/ci",
+                principal("arn:aws:iam::1:role/deploy"),
+            ),
+            ("arn:aws:iam::1:root", Caller::Root),
+            ("arn:aws:sts::1:federated-user/bo", Caller::Other),
+            ("", Caller::Other),
+        ] {
+            assert_eq!(Caller::of(arn), caller, "{arn}");
         }
     }
 }

@@ -223,6 +223,7 @@ impl LocalCloud {
     /// seconds, and kills all function processes.
     pub async fn stop(mut self) {
         self.stop.take();
+        self.cloud.logs.shutdown();
         self.cloud.gateway.shutdown(STOP_GRACE).await;
         self.cloud.lambda.shutdown().await;
         if tokio::time::timeout(STOP_GRACE, &mut self.server).await.is_err() {

@@ -11,9 +11,9 @@ pub(crate) struct Site {
     pub(crate) signing_region: String,
 }
 
-/// Returns the address of `service` in `region`. IAM is one service per partition, signed for a fixed Region:
+/// Returns the address of `service` in `region`, with what some operations put before its name. IAM is one service per partition, signed for a fixed Region:
 /// <https://docs.aws.amazon.com/general/latest/gr/iam-service.html>.
-pub(crate) fn site(service: &str, region: &str) -> Site {
+pub(crate) fn site(prefix: &str, service: &str, region: &str) -> Site {
     let (suffix, iam_host, iam_region) = if region.starts_with("cn-") {
         ("amazonaws.com.cn", "iam.cn-north-1", "cn-north-1")
     } else if region.starts_with("us-gov-") {
@@ -28,7 +28,7 @@ pub(crate) fn site(service: &str, region: &str) -> Site {
         }
     } else {
         Site {
-            url: format!("https://{service}.{region}.{suffix}"),
+            url: format!("https://{prefix}{service}.{region}.{suffix}"),
             signing_region: region.to_owned(),
         }
     }
@@ -115,8 +115,12 @@ mod tests {
                 url: url.to_owned(),
                 signing_region: signing_region.to_owned(),
             };
-            assert_eq!(site(service, region), expected, "{service} in {region}");
+            assert_eq!(site("", service, region), expected, "{service} in {region}");
         }
+        assert_eq!(
+            site("stream-", "logs", "eu-west-1").url,
+            "https://stream-logs.eu-west-1.amazonaws.com"
+        );
     }
 
     #[test]

@@ -30,6 +30,7 @@ use http_body_util::Full;
 use crate::credentials::CachedCredentials;
 pub use crate::endpoint::percent_encode;
 pub use crate::error::{CallError, ClientError};
+pub use crate::transport::Streamed;
 use crate::transport::Transport;
 pub use http::Method;
 
@@ -57,6 +58,8 @@ struct Shared {
 pub struct Call<'a> {
     /// Prefix of the host name and name in the signature, e.g. `ssm`, `iam`, `logs`.
     pub service: &'a str,
+    /// What stands before it in AWS's own host names for some operations, e.g. `stream-`; mostly empty.
+    pub host_prefix: &'a str,
     /// What error messages call this request, e.g. `GetParameter`. Not sent.
     pub operation: &'a str,
     /// The HTTP method.
@@ -123,6 +126,7 @@ impl Client {
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
         let call = Call {
             service,
+            host_prefix: "",
             operation,
             method: Method::POST,
             path: "/",
@@ -168,6 +172,7 @@ impl Client {
         let headers = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
         let call = Call {
             service,
+            host_prefix: "",
             operation: action,
             method: Method::POST,
             path: "/",
@@ -201,6 +206,17 @@ impl Client {
         }
     }
 
+    /// Signs and sends one request, and returns its answer as soon as that begins: it may go on for hours.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; every status outside 2xx is [`CallError::Service`].
+    pub async fn open(&self, call: Call<'_>) -> Result<Streamed, CallError> {
+        let name = error::name(call.service, call.operation);
+        let request = self.signed(&name, &call).await?;
+        self.shared.transport.open(name, request).await
+    }
+
     async fn signed(&self, name: &str, call: &Call<'_>) -> Result<Request<Full<Bytes>>, CallError> {
         let invalid = |source: error::Source| CallError::Request {
             call: name.to_owned(),
@@ -215,7 +231,7 @@ impl Client {
                 call: name.to_owned(),
                 source: source.into(),
             })?;
-        let site = endpoint::site(call.service, &shared.region);
+        let site = endpoint::site(call.host_prefix, call.service, &shared.region);
         let base = shared.endpoint_url.as_ref().unwrap_or(&site.url);
         let url = endpoint::url(base, call.path, call.query);
 

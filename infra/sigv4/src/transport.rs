@@ -10,7 +10,7 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
-use crate::error::{CallError, ClientError, Source};
+use crate::error::{self, CallError, ClientError, Source};
 use crate::{CALL_TIMEOUT, CONNECT_TIMEOUT};
 
 /// More than any control-plane answer; a larger one is cut off rather than held in memory.
@@ -20,6 +20,37 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(crate) enum Transport {
     Plain(Client<HttpConnector, Full<Bytes>>),
     Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
+/// An answer that is read while it comes; dropping it ends it.
+#[derive(Debug)]
+pub struct Streamed {
+    call: String,
+    body: Incoming,
+}
+
+impl Streamed {
+    /// Returns what came next, or `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Transport`] when the connection is lost.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, CallError> {
+        loop {
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            let frame = frame.map_err(|source| CallError::Transport {
+                call: self.call.clone(),
+                maybe_sent: true,
+                source: source.into(),
+            })?;
+            // Trailers say nothing here.
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
 }
 
 impl Transport {
@@ -66,6 +97,26 @@ impl Transport {
             Ok(result) => result,
             Err(elapsed) => Err(failed(true, Source::from(elapsed))),
         }
+    }
+
+    /// Sends `request` and returns its answer once the head has come, within [`CALL_TIMEOUT`].
+    pub(crate) async fn open(&self, call: String, request: Request<Full<Bytes>>) -> Result<Streamed, CallError> {
+        let failed = |maybe_sent, source| CallError::Transport {
+            call: call.clone(),
+            maybe_sent,
+            source,
+        };
+        let response = match timeout(CALL_TIMEOUT, self.request(request)).await {
+            Ok(answered) => answered.map_err(|source| failed(!source.is_connect(), source.into()))?,
+            Err(elapsed) => return Err(failed(true, Source::from(elapsed))),
+        };
+        let (parts, body) = response.into_parts();
+        if parts.status.is_success() {
+            return Ok(Streamed { call, body });
+        }
+        let told = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let told = told.map_err(|source| failed(true, source))?.to_bytes();
+        Err(error::service(call, parts.status, &parts.headers, &told))
     }
 
     async fn request(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {

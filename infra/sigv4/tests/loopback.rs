@@ -222,6 +222,7 @@ async fn invalid_headers_are_reported_not_sent() {
     let (address, mut seen) = server(200, &[], "").await;
     let call = infra_sigv4::Call {
         service: "ssm",
+        host_prefix: "",
         operation: "Nothing",
         method: http::Method::POST,
         path: "/",

@@ -110,8 +110,8 @@ async fn serve(app: &App, options: &Dev, stage: &str, address: &Address, began: 
 pub(crate) struct Deployed {
     /// Where it is deployed.
     pub(crate) session: Session,
-    /// Names of the Lambda functions by those of their binaries.
-    pub(crate) functions: BTreeMap<String, String>,
+    /// Who writes into a log group, by its name.
+    pub(crate) log_groups: BTreeMap<String, String>,
 }
 
 struct Development<'a> {
@@ -220,7 +220,7 @@ impl Development<'_> {
     fn note(&mut self, session: Session, outputs: Outputs) {
         self.deployed.send_replace(Some(Deployed {
             session,
-            functions: outputs.functions,
+            log_groups: outputs.log_groups,
         }));
     }
 

@@ -1,13 +1,16 @@
 //! One file per command. Each returns how the process ends.
 
 mod bench;
+mod chat;
 mod coverage;
 mod deploy;
 mod deploy_last_good;
 mod destroy;
 mod dev;
 mod diff;
+mod doctor;
 mod hooks;
+mod invoke;
 mod local;
 mod logs;
 mod new;
@@ -16,6 +19,7 @@ mod policy;
 mod rollback;
 mod sim;
 mod state;
+mod status;
 mod synth;
 mod test;
 pub(crate) mod token;
@@ -66,7 +70,11 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::State(options) => state::run(&app, options.command).await,
         Command::Destroy(options) => Box::pin(destroy::run(&app, &options)).await,
         Command::Outputs => Box::pin(outputs::run(&app)).await,
+        Command::Status(options) => Box::pin(status::run(&app, &options)).await,
+        Command::Doctor => Box::pin(doctor::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
+        Command::Invoke(options) => Box::pin(invoke::run(&app, &options)).await,
+        Command::Chat(options) => Box::pin(chat::run(&app, options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
         Command::New(options) => new::run(&app, &options).await,
         Command::Policy(options) => Box::pin(policy::run(&app, &options)).await,

@@ -90,6 +90,14 @@ impl Plan {
         })
     }
 
+    /// Returns the target of a cross compiler, without the version of its C library.
+    pub(super) fn cross_target(&self) -> Option<String> {
+        match &self.tool {
+            Tool::Host => None,
+            Tool::Zigbuild { target } => target.split('.').next().map(str::to_owned),
+        }
+    }
+
     fn arguments(&self, names: &BTreeSet<String>) -> Vec<String> {
         let mut arguments: Vec<String> = Vec::new();
         match &self.tool {

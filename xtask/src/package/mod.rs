@@ -35,6 +35,15 @@ pub(crate) fn binaries(graph: &Graph) -> BTreeSet<String> {
         .collect()
 }
 
+/// Returns the target for which a stage's functions are cross-compiled; `None` where this machine's own compiler does.
+///
+/// # Errors
+/// When the tool for that is not installed.
+pub(crate) fn cross_target(stage: &Stage) -> Result<Option<String>, Failure> {
+    let plan = cargo::Plan::choose(stage, cargo::Installed::look)?;
+    Ok(plan.cross_target())
+}
+
 /// A build that goes on by itself. Dropping it ends cargo.
 #[derive(Debug)]
 pub(crate) struct Building {

@@ -37,14 +37,10 @@ struct InputEvent {
 }
 
 pub(super) fn put(state: &mut State, input: Put) -> Result<Value, ApiError> {
-    let group = state
-        .groups
-        .get_mut(&input.log_group_name)
-        .ok_or_else(super::no_such_group)?;
-    let stream = group
-        .streams
-        .get_mut(&input.log_stream_name)
-        .ok_or_else(no_such_stream)?;
+    let (group, stream) = (&input.log_group_name, &input.log_stream_name);
+    if !state.group(group)?.streams.contains_key(stream) {
+        return Err(no_such_stream());
+    }
     let events = input.log_events;
     if events.is_empty() || events.len() > EVENTS_MAX {
         return Err(invalid(format!(
@@ -71,10 +67,8 @@ pub(super) fn put(state: &mut State, input: Put) -> Result<Value, ApiError> {
     let too_old = events.partition_point(|event| event.timestamp < now - AGE_MAX_MS);
     let too_new = events.partition_point(|event| event.timestamp <= now + FUTURE_MAX_MS);
     let count = events.len();
-    for event in events.into_iter().take(too_new).skip(too_old) {
-        state.sequence += 1;
-        stream.append(event.timestamp, state.sequence, event.message);
-    }
+    let kept = events.into_iter().take(too_new).skip(too_old);
+    state.append(group, stream, kept.map(|event| (event.timestamp, event.message)))?;
     let mut output = json!({ "nextSequenceToken": format!("{:056}", state.sequence) });
     if too_old > 0 {
         output["rejectedLogEventsInfo"]["tooOldLogEventEndIndex"] = json!(too_old);

@@ -3,10 +3,12 @@
 //! Memory is bounded: a stream keeps its newest 10,000 events and a group its 1,000 most recently used streams.
 //! Retention is recorded, not applied.
 //!
-//! Read next: [`groups`], [`streams`] and [`events`] for the actions, [`pattern`] for filter patterns.
+//! Read next: [`groups`], [`streams`] and [`events`] for the actions, [`live`] for `StartLiveTail`, [`pattern`] for filter
+//! patterns.
 
 mod events;
 mod groups;
+mod live;
 mod pattern;
 mod streams;
 
@@ -15,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::live::{Live, LiveEvent};
 use crate::cloud::{Account, SharedCloud};
 use crate::json;
 use crate::persist::{Kept, Store};
@@ -36,6 +39,8 @@ struct State {
     groups: BTreeMap<String, Group>,
     /// Of the newest event in the whole account.
     sequence: u64,
+    #[serde(skip)]
+    live: Live,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,13 +83,17 @@ impl Logs {
     pub(crate) fn append(&self, group: &str, stream: &str, events: &[(i64, String)]) -> Result<(), ApiError> {
         let mut state = self.state.write();
         let state = &mut *state;
-        let group = state.groups.get_mut(group).ok_or_else(no_such_group)?;
-        let stream = group.stream_or_new(stream);
-        for (timestamp, message) in events {
-            state.sequence += 1;
-            stream.append(*timestamp, state.sequence, message.clone());
-        }
-        Ok(())
+        state
+            .groups
+            .get_mut(group)
+            .ok_or_else(no_such_group)?
+            .stream_or_new(stream);
+        state.append(group, stream, events.iter().cloned())
+    }
+
+    /// Ends all live tails.
+    pub(crate) fn shutdown(&self) {
+        self.state.write().live.end();
     }
 
     pub(crate) fn kept(&self) -> &dyn Store {
@@ -95,6 +104,29 @@ impl Logs {
 impl State {
     fn group(&self, name: &str) -> Result<&Group, ApiError> {
         self.groups.get(name).ok_or_else(no_such_group)
+    }
+
+    /// Appends events to a stream and tells those who wait for them.
+    fn append(
+        &mut self,
+        group_name: &str,
+        stream_name: &str,
+        events: impl IntoIterator<Item = (i64, String)>,
+    ) -> Result<(), ApiError> {
+        let group = self.groups.get_mut(group_name).ok_or_else(no_such_group)?;
+        let stream = group.streams.get_mut(stream_name).ok_or_else(no_such_stream)?;
+        for (timestamp, message) in events {
+            self.sequence += 1;
+            self.live.tell(|| LiveEvent {
+                group: group_name.to_owned(),
+                stream: stream_name.to_owned(),
+                timestamp,
+                ingested: now(),
+                message: message.clone(),
+            });
+            stream.append(timestamp, self.sequence, message);
+        }
+        Ok(())
     }
 
     fn group_mut(&mut self, name: &str) -> Result<&mut Group, ApiError> {
@@ -153,6 +185,10 @@ impl EventId {
 
 /// Answers one AWS JSON 1.1 call, for example `X-Amz-Target: Logs_20140328.CreateLogGroup`.
 pub(crate) async fn handle(cloud: &SharedCloud, request: Request) -> Response {
+    if json::action(&request) == "StartLiveTail" {
+        let started = json::input(&request).and_then(|input| live::start(&cloud.logs, &cloud.account, input));
+        return started.unwrap_or_else(|error| error.aws_json());
+    }
     match act(&cloud.logs, &cloud.account, &request) {
         // Calls without output answer an empty body.
         Ok(Value::Null) => crate::wire::respond(200, "application/x-amz-json-1.1", bytes::Bytes::new(), &[]),

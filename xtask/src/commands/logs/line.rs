@@ -1,15 +1,13 @@
-//! One log line for people: time, function, level, text, fields.
-//!
-//! Functions log JSON (Lambda Developer Guide, "JSON structured log format"); Lambda adds `platform.*` events, of which
-//! only those are shown that say something new: how long an invocation took, and what went wrong.
+//! One log line for people: time, function, level, text, fields, and the beginning of the request id.
 
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use infra_aws::LogEvent;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use crate::ui::{DIM, GREEN, RED, YELLOW, paint};
+use super::entry::{Entry, Report, What, plain};
+use crate::cli::Level;
+use crate::ui::{BOLD, DIM, GREEN, RED, YELLOW, paint};
 
 /// Colours that tell functions apart.
 const COLORS: [Style; 6] = [
@@ -21,87 +19,75 @@ const COLORS: [Style; 6] = [
     AnsiColor::BrightBlue.on_default(),
 ];
 
-/// Keys that every line has; they are shown elsewhere or not at all.
-const KNOWN_KEYS: [&str; 8] = [
-    "timestamp",
-    "level",
-    "message",
-    "fields",
-    "target",
-    "span",
-    "spans",
-    "requestId",
-];
-
-/// Returns the line, or `None` for platform events that say nothing new. `color` tells functions apart; `width` aligns
-/// their names.
-pub(super) fn human(event: &LogEvent, function: &str, color: usize, width: usize) -> Option<String> {
-    let text = match serde_json::from_str::<Json>(&event.message) {
-        Ok(Json::Object(object)) => match object.get("type").and_then(Json::as_str) {
-            Some(kind) if kind.starts_with("platform.") => platform(kind, object.get("record"))?,
-            _ => structured(&object),
-        },
-        Ok(_) | Err(_) => event.message.clone(),
-    };
-    let name = paint(COLORS[color % COLORS.len()], format_args!("{function:width$}"));
-    Some(format!("{DIM}{}{DIM:#} {name} {text}", time_of_day(event.timestamp_ms)))
+/// Who wrote a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writer<'a> {
+    pub(super) name: &'a str,
+    /// Tells writers apart.
+    pub(super) color: usize,
+    /// Aligns their names.
+    pub(super) width: usize,
 }
 
-fn structured(object: &Map<String, Json>) -> String {
-    let nested = object.get("fields").and_then(Json::as_object);
-    let message = nested
-        .and_then(|fields| fields.get("message"))
-        .or_else(|| object.get("message"));
-    let level = object.get("level").and_then(Json::as_str).unwrap_or("");
-    let mut text = match level {
-        "" => String::new(),
-        "ERROR" | "FATAL" => paint(RED, format_args!("{level:5} ")),
-        "WARN" => paint(YELLOW, format_args!("{level:5} ")),
-        "INFO" => paint(GREEN, format_args!("{level:5} ")),
-        _ => paint(DIM, format_args!("{level:5} ")),
+/// Returns the line, or `None` for what happens at each invocation.
+pub(super) fn human(entry: &Entry, timestamp_ms: u64, writer: Writer<'_>) -> Option<String> {
+    let Writer { name, color, width } = writer;
+    let name = paint(COLORS[color % COLORS.len()], format_args!("{name:width$}"));
+    let text = text(entry)?;
+    Some(format!("{DIM}{}{DIM:#} {name} {text}", time_of_day(timestamp_ms)))
+}
+
+/// Returns the line without time and writer.
+pub(super) fn text(entry: &Entry) -> Option<String> {
+    let text = match &entry.what {
+        What::Said { message, fields } if message.is_empty() => level(entry.level) + &shown(fields),
+        What::Said { message, fields } => format!("{}{message} {}", level(entry.level), shown(fields)),
+        What::Metrics(fields) => format!("{DIM}metrics{DIM:#} {}", shown(fields)),
+        What::Report(report) => taken(report),
+        What::Platform(text) => paint(RED, text),
+        What::Routine => return None,
     };
-    text.push_str(&message.map(plain).unwrap_or_default());
-    let fields = object
+    let id = entry.request_id.as_deref().and_then(|id| id.split('-').next());
+    let id = id.map(|id| format!(" {DIM}{id}{DIM:#}")).unwrap_or_default();
+    Some(format!("{}{id}", text.trim_end()))
+}
+
+fn level(level: Option<Level>) -> String {
+    let (style, name) = match level {
+        None => return String::new(),
+        Some(Level::Error) => (RED, "ERROR"),
+        Some(Level::Warn) => (YELLOW, "WARN"),
+        Some(Level::Info) => (GREEN, "INFO"),
+        Some(Level::Debug) => (DIM, "DEBUG"),
+        Some(Level::Trace) => (DIM, "TRACE"),
+    };
+    paint(style, format_args!("{name:5} "))
+}
+
+fn shown(fields: &[(String, Json)]) -> String {
+    let shown = fields
         .iter()
-        .filter(|(key, _)| !KNOWN_KEYS.contains(&key.as_str()))
-        .chain(nested.into_iter().flatten().filter(|(key, _)| *key != "message"));
-    for (key, value) in fields {
-        // Writing to a String cannot fail.
-        let _ = write!(text, " {DIM}{key}={DIM:#}{}", plain(value));
-    }
-    text
+        .map(|(key, value)| format!("{DIM}{key}={DIM:#}{}", plain(value)));
+    shown.collect::<Vec<_>>().join(" ")
 }
 
-/// Returns what a platform event says (Lambda Developer Guide, "Telemetry API Event schema reference").
-fn platform(kind: &str, record: Option<&Json>) -> Option<String> {
-    let record = record?;
-    let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default();
-    let metric = |name: &str| record.pointer(&format!("/metrics/{name}")).and_then(Json::as_f64);
-    match kind {
-        "platform.report" => {
-            let mut line = format!("{} after {:.1} ms", text("status"), metric("durationMs")?);
-            if let Some(init) = metric("initDurationMs") {
-                let _ = write!(line, ", cold start {init:.1} ms");
-            }
-            if let Some(memory) = metric("maxMemoryUsedMB") {
-                let _ = write!(line, ", {memory:.0} MB");
-            }
-            let style = if text("status") == "success" { DIM } else { RED };
-            Some(paint(style, line.trim_start()))
-        }
-        "platform.fault" | "platform.logsDropped" => Some(paint(RED, record)),
-        _ => {
-            let failed = matches!(text("status"), "error" | "failure" | "timeout");
-            failed.then(|| paint(RED, format_args!("{kind} {} {}", text("status"), text("errorType"))))
-        }
+fn taken(report: &Report) -> String {
+    let style = if report.status == "success" { DIM } else { RED };
+    let mut line = paint(
+        style,
+        format_args!("{} after {:.1} ms", report.status, report.duration_ms),
+    );
+    if let Some(used) = report.memory_used_mb {
+        let of = report
+            .memory_mb
+            .map(|size| format!(" of {size:.0}"))
+            .unwrap_or_default();
+        line.push_str(&paint(style, format_args!(", {used:.0}{of} MB")));
     }
-}
-
-fn plain(value: &Json) -> String {
-    match value {
-        Json::String(text) => text.clone(),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => value.to_string(),
+    if let Some(init) = report.init_duration_ms {
+        let _ = write!(line, "{DIM}, {DIM:#}{BOLD}cold start {init:.1} ms{BOLD:#}");
     }
+    line
 }
 
 /// Returns `14:03:07.250Z`: UTC, as in the CloudWatch console.
@@ -119,39 +105,31 @@ fn time_of_day(timestamp_ms: u64) -> String {
 mod tests {
     use super::*;
 
-    fn line(message: &str) -> Option<String> {
-        let event = LogEvent {
-            group: "/aws/lambda/chat-dev-connect".to_owned(),
-            stream: "s".to_owned(),
-            timestamp_ms: 1_795_000_000_250,
-            message: message.to_owned(),
-            event_id: "e".to_owned(),
-        };
-        human(&event, "connect", 0, 8).map(|line| anstream::adapter::strip_str(&line).to_string())
-    }
-
     #[test]
     fn lines_read_well() {
         let lines = [
-            r#"{"timestamp":"2026-11-22T00:00:00Z","level":"INFO","message":"connected","requestId":"r","room":"lobby"}"#,
+            r#"{"timestamp":"2026-11-22T00:00:00Z","level":"INFO","message":"connected","requestId":"8f5c2a01-77aa","room":"lobby"}"#,
             r#"{"level":"WARN","fields":{"message":"peer is gone","connection":"abc"},"target":"functions"}"#,
-            r#"{"time":"t","type":"platform.report","record":{"status":"success","metrics":{"durationMs":1.25,"initDurationMs":8.5,"maxMemoryUsedMB":12}}}"#,
+            r#"{"time":"t","type":"platform.report","record":{"requestId":"8f5c2a01-77aa","status":"success","metrics":{"durationMs":1.25,"initDurationMs":8.5,"maxMemoryUsedMB":12,"memorySizeMB":128}}}"#,
             r#"{"time":"t","type":"platform.report","record":{"status":"timeout","metrics":{"durationMs":5000}}}"#,
             r#"{"time":"t","type":"platform.initRuntimeDone","record":{"status":"error","errorType":"Runtime.ExitError"}}"#,
-            "thread 'main' panicked",
+            r#"{"requestId":"Ab3=","routeKey":"$connect","status":"200"}"#,
+            r#"{"_aws":{"Timestamp":1},"Deliveries":3,"Stage":"dev"}"#,
+            r#"{"time":"t","type":"platform.start","record":{"requestId":"r"}}"#,
+            "thread 'main' panicked at x",
             "42",
         ];
-        let shown: Vec<_> = lines.iter().filter_map(|message| line(message)).collect();
+        let writer = Writer {
+            name: "connect",
+            color: 0,
+            width: 8,
+        };
+        let shown = lines
+            .iter()
+            .filter_map(|line| human(&Entry::read(line), 1_795_000_000_250, writer));
+        let shown: Vec<_> = shown
+            .map(|line| anstream::adapter::strip_str(&line).to_string())
+            .collect();
         insta::assert_snapshot!(shown.join("\n"));
-    }
-
-    #[test]
-    fn routine_events_of_the_platform_are_left_out() {
-        for message in [
-            r#"{"time":"t","type":"platform.start","record":{"requestId":"r"}}"#,
-            r#"{"time":"t","type":"platform.runtimeDone","record":{"status":"success"}}"#,
-        ] {
-            assert_eq!(line(message), None, "{message}");
-        }
     }
 }
