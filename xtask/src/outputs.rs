@@ -1,6 +1,6 @@
 //! What a deployed stage tells its users.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use infra_cdk::{Graph, Kind, LogicalId, Value};
@@ -61,6 +61,35 @@ impl Outputs {
         }
     }
 
+    /// Reads them from what a stack at CloudFormation says: its outputs, and the names of its resources in the template.
+    pub(crate) fn of_stack(graph: &Graph, outputs: &BTreeMap<String, String>, names: &BTreeSet<String>) -> Self {
+        let text = |name: &str| outputs.get(name).cloned();
+        let named = |kind: Kind| {
+            let resources = graph
+                .resources()
+                .iter()
+                .filter(move |(_, resource)| resource.kind == kind);
+            resources.filter_map(
+                move |(id, resource)| match resource.properties.get(kind.name_property()?)? {
+                    Value::String(name) if names.contains(id.as_str()) => Some((id, resource, name.clone())),
+                    _ => None,
+                },
+            )
+        };
+        let functions = named(Kind::Function).filter_map(|(_, resource, name)| {
+            let binary = resource.packages().into_iter().next()?;
+            Some((binary.to_owned(), name))
+        });
+        Self {
+            web_socket_url: text("webSocketUrl"),
+            management_url: text("managementUrl"),
+            web_url: text("webUrl"),
+            functions: functions.collect(),
+            tables: named(Kind::Table).map(|(id, _, name)| (id.clone(), name)).collect(),
+            token_key: text("tokenKey"),
+        }
+    }
+
     /// Returns them as aligned lines.
     pub(crate) fn human(&self) -> String {
         let mut text = String::new();
@@ -102,8 +131,6 @@ impl Outputs {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use std::collections::BTreeSet;
 
     use infra_cdk::{RemovalPolicy, Settings, Stage};
     use infra_engine::{Header, Recorded};

@@ -1,15 +1,18 @@
 //! Providers: what the engine's verbs mean at AWS.
 //!
 //! The only crate with clients of AWS's control planes. [`Session`] connects; [`AwsCloud`] reads, makes and deletes
-//! resources; [`StateTable`] keeps the record in DynamoDB; [`Logs`] reads log lines. Nothing here decides what to do,
+//! resources; [`StateTable`] keeps the record in DynamoDB; [`CloudFormation`] deploys a template instead, with packages in an
+//! [`AssetBucket`]; [`Logs`] reads log lines. Nothing here decides what to do,
 //! almost nothing repeats a call ([`repeat`]), and nothing prints.
 //!
 //! Read next: [`AwsCloud`], then the module of a service.
 
 mod alias;
 mod apigatewayv2;
+mod assets;
 mod census;
 mod cloud;
+mod cloudformation;
 mod credentials;
 mod dynamodb;
 mod error;
@@ -28,7 +31,12 @@ mod throttle;
 mod turns;
 mod url;
 
+pub use assets::{Asset, AssetBucket};
 pub use cloud::AwsCloud;
+pub use cloudformation::{
+    ChangeSet, CloudFormation, Ended, Follow as FollowStack, Happening, Names, Options as StackOptions, Proposal,
+    Proposed, Purpose, StackInfo, StackResource, Standing, Template as TemplateSource, removal,
+};
 pub use session::{Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter, replace_parameter};
 pub use state::{STATE_TABLE, StateTable};

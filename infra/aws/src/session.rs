@@ -1,6 +1,6 @@
 //! Credentials, Region and clients: opened once, cloned freely.
 //!
-//! All calls of this crate go through [`Session::sdk`], [`Session::iam`] and [`Session::json`]: they wait for the
+//! All calls of this crate go through [`Session::sdk`], [`Session::iam`], [`Session::s3`] and [`Session::json`]: they wait for the
 //! service's rate, name the operation and sort the error. What failed is repeated by the engine, which alone knows
 //! what else is waiting; here only what a service's rate has refused. Read next: [`crate::AwsCloud`].
 
@@ -27,11 +27,12 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use infra_cdk::{Context, Kind};
 use infra_engine::{Class, CloudError, Properties};
-use infra_sigv4::CallError;
+use infra_sigv4::{Answer, CallError};
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::assets::S3Request;
 use crate::credentials::Cached;
 use crate::error::{explain, from_call, from_sdk, refused};
 use crate::probe::Probes;
@@ -77,6 +78,7 @@ struct Inner {
     caller: String,
     endpoint_url: Option<String>,
     apigateway: aws_sdk_apigatewayv2::Client,
+    cloudformation: aws_sdk_cloudformation::Client,
     dynamodb: aws_sdk_dynamodb::Client,
     lambda: aws_sdk_lambda::Client,
     signed: infra_sigv4::Client,
@@ -181,6 +183,7 @@ impl Session {
                 caller,
                 endpoint_url,
                 apigateway: aws_sdk_apigatewayv2::Client::new(&config),
+                cloudformation: aws_sdk_cloudformation::Client::new(&config),
                 dynamodb: aws_sdk_dynamodb::Client::new(&config),
                 lambda: aws_sdk_lambda::Client::new(&config),
                 signed,
@@ -231,6 +234,10 @@ impl Session {
 
     pub(crate) fn apigateway(&self) -> &aws_sdk_apigatewayv2::Client {
         &self.inner.apigateway
+    }
+
+    pub(crate) fn cloudformation(&self) -> &aws_sdk_cloudformation::Client {
+        &self.inner.cloudformation
     }
 
     pub(crate) fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
@@ -313,6 +320,25 @@ impl Session {
     /// Calls Systems Manager.
     pub(crate) async fn ssm(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
         self.json(Service::Ssm, "ssm", "AmazonSSM", action, input).await
+    }
+
+    /// Calls S3; no answer where there is nothing (404) and S3 says no more, as to `HEAD`.
+    pub(crate) async fn s3(&self, request: S3Request) -> Result<Option<Answer>, CloudError> {
+        let operation = format!("s3:{}", request.operation);
+        self.signed(Service::S3, &operation, || {
+            let client = self.inner.signed.clone();
+            let request = request.clone();
+            async move {
+                match request.send(&client).await {
+                    Ok(answer) => Ok(Some(answer)),
+                    Err(CallError::Service { status: 404, code, .. }) if code == "Unknown" || code == "NoSuchKey" => {
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        })
+        .await
     }
 
     async fn json(

@@ -20,6 +20,8 @@ pub(crate) enum Service {
     ApiGateway,
     /// API Gateway's `CreateDeployment`: one every 5 s (same page), counted among the calls above too.
     ApiGatewayDeployment,
+    /// CloudFormation publishes no rates; polling stays far below what throttles it.
+    CloudFormation,
     /// DynamoDB's control plane: quotas are on simultaneous operations, rates are not published.
     DynamoDb,
     /// Reads and writes of the record: an on-demand table takes thousands per second.
@@ -34,15 +36,18 @@ pub(crate) enum Service {
     LambdaGetPolicy,
     /// CloudWatch Logs has quotas per operation, from 5 calls/s.
     Logs,
+    /// S3: thousands of calls per second and prefix.
+    S3,
     /// Systems Manager Parameter Store.
     Ssm,
 }
 
 impl Service {
     /// All of them, in the order of the enumeration: buckets are found by it.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::ApiGateway,
         Self::ApiGatewayDeployment,
+        Self::CloudFormation,
         Self::DynamoDb,
         Self::DynamoDbItems,
         Self::Iam,
@@ -50,6 +55,7 @@ impl Service {
         Self::LambdaGetFunction,
         Self::LambdaGetPolicy,
         Self::Logs,
+        Self::S3,
         Self::Ssm,
     ];
 
@@ -58,10 +64,10 @@ impl Service {
         match self {
             Self::ApiGateway => (8.0, 40.0),
             Self::ApiGatewayDeployment => (0.2, 1.0),
-            Self::DynamoDb => (5.0, 20.0),
+            Self::CloudFormation | Self::DynamoDb => (5.0, 20.0),
             Self::Iam => (5.0, 30.0),
             Self::Lambda | Self::LambdaGetPolicy => (10.0, 15.0),
-            Self::DynamoDbItems | Self::LambdaGetFunction => (80.0, 100.0),
+            Self::DynamoDbItems | Self::LambdaGetFunction | Self::S3 => (80.0, 100.0),
             Self::Logs | Self::Ssm => (5.0, 10.0),
         }
     }
@@ -71,6 +77,7 @@ impl Service {
         match self {
             Self::ApiGatewayDeployment => Some(Self::ApiGateway),
             Self::ApiGateway
+            | Self::CloudFormation
             | Self::DynamoDb
             | Self::DynamoDbItems
             | Self::Iam
@@ -78,6 +85,7 @@ impl Service {
             | Self::LambdaGetFunction
             | Self::LambdaGetPolicy
             | Self::Logs
+            | Self::S3
             | Self::Ssm => None,
         }
     }

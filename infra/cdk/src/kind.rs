@@ -84,6 +84,18 @@ impl Kind {
         }
     }
 
+    /// Returns the type that CloudFormation calls so.
+    #[must_use]
+    pub fn of_cloudformation_type(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.cloudformation_type() == name)
+    }
+
+    /// Returns whether CloudFormation can make such a resource. Of the type `AWS::SSM::Parameter` it makes plain texts only.
+    #[must_use]
+    pub const fn is_made_by_cloudformation(self) -> bool {
+        !matches!(self, Self::Parameter)
+    }
+
     /// Returns the property that holds the name we choose, unique in its account and Region; `None` where AWS assigns
     /// an id or the name is only unique within a parent.
     #[must_use]

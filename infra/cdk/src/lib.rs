@@ -34,6 +34,11 @@ pub use resource::{RemovalPolicy, Resource};
 pub use schema::Schema;
 pub use secret::Secret;
 pub use stack::Stack;
-pub use stage::{Architecture, ArchitectureSetting, FunctionSettings, RoomSettings, Settings, Stage, Throttling};
-pub use synth::{ASSET_BUCKET, Delivery, SynthError, Template, asset_key, synth};
+pub use stage::{
+    Architecture, ArchitectureSetting, EngineName, FunctionSettings, RoomSettings, Settings, Stage, Throttling,
+};
+pub use synth::{
+    ASSET_BUCKET, Delivery, Entry, SynthError, Template, asset_key, code_digests, outside_of_template, retained,
+    retained_names, synth, types,
+};
 pub use value::{Context, Unknown, Value};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use infra_cdk::{Graph, LogicalId, Mistakes};
+use infra_cdk::{EngineName, Graph, LogicalId, Mistakes, StackId};
 use serde_json::Value as Json;
 
 use crate::aliases;
@@ -32,6 +32,8 @@ pub struct Engine<C, S, T = SystemClock> {
     store: Arc<S>,
     time: Arc<T>,
     owner: String,
+    name: EngineName,
+    takes_over: bool,
     adopts: bool,
     waits_for_lock: bool,
 }
@@ -173,6 +175,14 @@ pub enum EngineError {
     /// The record describes what cannot be a stack.
     #[error("the deployment record contradicts itself")]
     Record(#[source] Mistakes),
+    /// The stage belongs to the other engine.
+    #[error("{stack} belongs to the engine `{engine}`")]
+    OtherEngine {
+        /// The stack.
+        stack: StackId,
+        /// The engine that it belongs to.
+        engine: EngineName,
+    },
     /// There is nothing that a rollback could go back to.
     #[error(
         "no function has an earlier version: nothing was replaced since the first deployment, or since the last rollback"
@@ -195,9 +205,26 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             store: Arc::new(store),
             time: Arc::new(time),
             owner: owner.into(),
+            name: EngineName::Direct,
+            takes_over: false,
             adopts: false,
             waits_for_lock: true,
         }
+    }
+
+    /// Deploys what CloudFormation cannot make of a stage that belongs to CloudFormation.
+    #[must_use]
+    pub fn beside_cloudformation(mut self) -> Self {
+        self.name = EngineName::CloudFormation;
+        self
+    }
+
+    /// Takes a stage over that belongs to the other engine, instead of refusing it; the record says so as soon as it is
+    /// written.
+    #[must_use]
+    pub fn taking_over(mut self) -> Self {
+        self.takes_over = true;
+        self
     }
 
     /// Sets whether deployments take over what exists under the stack's names without its mark, instead of refusing.
@@ -478,6 +505,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     /// What could not be read or written, or who is deploying.
     pub async fn rebuild(&self, graph: &Graph) -> Result<Rebuilt, EngineError> {
         let mut record = self.record(graph).await?.unwrap_or_default();
+        self.check_engine(graph, &record)?;
         let live = observe(&*self.cloud, &*self.time, graph, &record)
             .await
             .map_err(EngineError::Read)?;
@@ -508,12 +536,13 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             outcomes.push(Outcome::Put(id.clone(), recorded));
             rebuilt.recorded.push(id.clone());
         }
-        if outcomes.is_empty() {
+        if outcomes.is_empty() && record.header.engine == self.name {
             return Ok(rebuilt);
         }
         let now = self.time.now();
         let expected = record.header.fence;
         record.header.fence += 1;
+        record.header.engine = self.name;
         record.header.outputs.extend(self.outputs(graph, &known));
         record.header.lock = Some(Lock {
             owner: self.owner.clone(),
@@ -527,6 +556,42 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let written = self.store.write(stack, fence, &outcomes, Some(&record.header)).await;
         written.map_err(EngineError::Store)?;
         Ok(rebuilt)
+    }
+
+    /// Gives a stage to CloudFormation: forgets every recorded resource that CloudFormation can make, and changes none. May
+    /// be repeated.
+    ///
+    /// # Errors
+    /// When the record cannot be read or written, or who is deploying.
+    pub async fn hand_over(&self, graph: &Graph) -> Result<(), EngineError> {
+        let record = self.record(graph).await?.unwrap_or_default();
+        if self.lock_of(&record).is_some() {
+            return Err(self.locked(graph, &record));
+        }
+        let now = self.time.now();
+        let mut header = Header {
+            fence: record.header.fence + 1,
+            engine: EngineName::CloudFormation,
+            lock: Some(Lock {
+                owner: self.owner.clone(),
+                acquired_at: now,
+                lease_until: now + LEASE_S,
+            }),
+            ..Header::default()
+        };
+        let (stack, fence) = (graph.stack(), header.fence);
+        // From here on it is CloudFormation's, whatever else is still recorded.
+        let begun = self.store.begin(stack, record.header.fence, now, &header).await;
+        begun.map_err(EngineError::Store)?;
+        let forgotten: Vec<_> = record
+            .resources
+            .iter()
+            .filter(|(_, recorded)| recorded.kind.is_made_by_cloudformation())
+            .map(|(id, _)| Outcome::Removed(id.clone()))
+            .collect();
+        header.lock = None;
+        let written = self.store.write(stack, fence, &forgotten, Some(&header)).await;
+        written.map_err(EngineError::Store)
     }
 
     /// Returns whether the record says already what is declared, down to policies and outputs.
@@ -543,6 +608,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             })
         });
         resources_match
+            && record.header.engine == self.name
             && record.header.lock.is_none()
             && record.header.intents.is_empty()
             && record.header.last_good.is_empty()
@@ -565,12 +631,31 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
 
     /// Reads the record, and whether somebody is deploying.
     async fn read_record(&self, graph: &Graph) -> Result<(Record, bool), EngineError> {
-        let record = self.record(graph).await?.unwrap_or_default();
+        let mut record = self.record(graph).await?.unwrap_or_default();
+        self.check_engine(graph, &record)?;
+        match self.name {
+            EngineName::Direct => {}
+            // Others are left from a migration that was interrupted while it forgot them.
+            EngineName::CloudFormation => record
+                .resources
+                .retain(|_, recorded| !recorded.kind.is_made_by_cloudformation()),
+        }
         let is_locked = self.lock_of(&record).is_some();
         if is_locked && !self.waits_for_lock {
             return Err(self.locked(graph, &record));
         }
         Ok((record, is_locked))
+    }
+
+    /// Refuses what belongs to the other engine.
+    fn check_engine(&self, graph: &Graph, record: &Record) -> Result<(), EngineError> {
+        match record.engine() {
+            Some(engine) if engine != self.name && !self.takes_over => Err(EngineError::OtherEngine {
+                stack: graph.stack().clone(),
+                engine,
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Returns the refusal to deploy beside the holder of the lock.
@@ -631,6 +716,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             let now = self.time.now();
             let header = Header {
                 fence: record.header.fence + 1,
+                engine: self.name,
                 lock: Some(Lock {
                     owner: self.owner.clone(),
                     acquired_at: now,

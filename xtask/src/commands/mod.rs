@@ -1,6 +1,7 @@
 //! One file per command. Each returns how the process ends.
 
 mod bench;
+mod cloudformation;
 mod coverage;
 mod deploy;
 mod deploy_last_good;
@@ -10,6 +11,7 @@ mod diff;
 mod hooks;
 mod local;
 mod logs;
+mod migrate;
 pub(crate) mod outputs;
 mod rollback;
 mod sim;
@@ -60,6 +62,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Local(options) => local::run(&app, options).await,
         Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
         Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
+        Command::Migrate(options) => Box::pin(migrate::run(&app, &options)).await,
         Command::Rollback => Box::pin(rollback::run(&app)).await,
         Command::State(options) => state::run(&app, options.command).await,
         Command::Destroy(options) => Box::pin(destroy::run(&app, &options)).await,

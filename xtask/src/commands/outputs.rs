@@ -1,8 +1,9 @@
 //! `cargo xtask outputs`: what a deployed stage tells its users.
 
 use infra_aws::Session;
+use infra_cdk::EngineName;
 
-use crate::commands::{App, DEFAULT_STAGE};
+use crate::commands::{App, DEFAULT_STAGE, cloudformation};
 use crate::failure::{Exit, Failure};
 use crate::outputs::Outputs;
 use crate::target::Target;
@@ -37,10 +38,18 @@ pub(crate) async fn read(target: &Target, session: &Session) -> Result<Outputs, 
         .record(&target.graph)
         .await
         .map_err(|error| Failure::engine("the record cannot be read", error, &scope))?
-        .filter(|record| !record.resources.is_empty());
+        .filter(|record| record.engine().is_some());
     match record {
+        Some(record) if record.engine() == Some(EngineName::CloudFormation) => {
+            cloudformation::outputs(target, session).await
+        }
         Some(record) => Ok(Outputs::read(&target.graph, &record)),
-        None => Err(Failure::new(format!("{} is not deployed", target.graph.stack()))
-            .help(format!("deploy it with: {}", scope.command("deploy")))),
+        None => Err(not_deployed(target)),
     }
+}
+
+/// Returns the failure of everything that needs a deployed stage.
+pub(crate) fn not_deployed(target: &Target) -> Failure {
+    Failure::new(format!("{} is not deployed", target.graph.stack()))
+        .help(format!("deploy it with: {}", target.scope().command("deploy")))
 }
