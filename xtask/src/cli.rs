@@ -39,7 +39,8 @@ Examples:
   cargo xtask synth --stage prod > template.yaml
   cargo xtask synth --format json | jq .Outputs
 
-To deploy through CloudFormation, put the packages into an S3 bucket in the stack's Region:
+To deploy through CloudFormation: cargo xtask deploy --engine cloudformation. By hand instead, put the packages into an
+S3 bucket in the stack's Region:
   cargo xtask synth --assets target/assets > template.yaml
   aws s3 sync target/assets s3://BUCKET
   aws cloudformation deploy --stack-name chat-dev --template-file template.yaml --s3-bucket BUCKET \\

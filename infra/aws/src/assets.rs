@@ -295,3 +295,107 @@ impl S3Request {
         client.send(call).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::stub;
+
+    fn asset(key: &str) -> Asset {
+        Asset {
+            key: key.to_owned(),
+            content: Bytes::from_static(b"zip"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_bucket_is_made_once_with_all_its_settings_and_only_what_is_new_is_uploaded() {
+        let stored = Mutex::new(BTreeSet::new());
+        let (session, log) = stub::session(move |asked| {
+            let mut stored = stored.lock().unwrap();
+            match asked.method.as_str() {
+                "HEAD" if !stored.contains(&asked.path) => (404, String::new()),
+                "PUT" => {
+                    stored.insert(asked.path.clone());
+                    (200, String::new())
+                }
+                _ => (200, String::new()),
+            }
+        })
+        .await
+        .unwrap();
+        let bucket = AssetBucket::new(session);
+        assert_eq!(bucket.name(), "stackwright-assets-123456789012-eu-west-1");
+        assert_eq!(
+            bucket
+                .upload(&[asset("chat/a.zip"), asset("chat/b.zip")])
+                .await
+                .unwrap(),
+            2
+        );
+        let base = "/stackwright-assets-123456789012-eu-west-1";
+        let puts: Vec<_> = {
+            let log = log.lock().unwrap();
+            let puts = log.iter().filter(|asked| asked.method == "PUT");
+            puts.map(|asked| asked.path.strip_prefix(base).unwrap().to_owned())
+                .collect()
+        };
+        let settings = [
+            "?publicAccessBlock=",
+            "?encryption=",
+            "?versioning=",
+            "?lifecycle=",
+            "?policy=",
+        ];
+        assert_eq!(puts[0], "", "the bucket first");
+        assert_eq!(puts[1..6], settings);
+        assert_eq!(puts[6], format!("/{READY}"), "the mark after its settings");
+        assert_eq!(puts[7..].iter().collect::<BTreeSet<_>>().len(), 2);
+        {
+            let log = log.lock().unwrap();
+            let of = |part: &str| {
+                log.iter()
+                    .find(|asked| asked.method == "PUT" && asked.path.ends_with(part))
+                    .unwrap()
+                    .body
+                    .clone()
+            };
+            assert!(of(base).contains("<LocationConstraint>eu-west-1</LocationConstraint>"));
+            assert!(of("policy=").contains(r#""aws:SecureTransport":"false""#));
+            assert!(of("versioning=").contains("Enabled"));
+            assert!(of("lifecycle=").contains("NoncurrentVersionExpiration"));
+        }
+        assert_eq!(
+            bucket
+                .upload(&[asset("chat/a.zip"), asset("chat/c.zip")])
+                .await
+                .unwrap(),
+            1
+        );
+        let last = log.lock().unwrap().last().cloned().unwrap();
+        assert_eq!((last.method.as_str(), last.path), ("PUT", format!("{base}/chat/c.zip")));
+    }
+
+    #[tokio::test]
+    async fn a_bucket_whose_name_somebody_else_has_is_not_used() {
+        let (session, _) = stub::session(|asked| match asked.method.as_str() {
+            "HEAD" => (404, String::new()),
+            _ => (
+                409,
+                "<Error><Code>BucketAlreadyExists</Code><Message>taken</Message></Error>".to_owned(),
+            ),
+        })
+        .await
+        .unwrap();
+        let error = AssetBucket::new(session)
+            .upload(&[asset("chat/a.zip")])
+            .await
+            .unwrap_err();
+        assert!(error.message.contains("belongs to another account"), "{error}");
+    }
+}

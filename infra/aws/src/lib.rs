@@ -26,6 +26,8 @@ mod session;
 mod shape;
 mod ssm;
 mod state;
+#[cfg(test)]
+mod stub;
 mod tail;
 mod throttle;
 mod turns;

@@ -212,7 +212,7 @@ fn made(graph: &Graph) -> BTreeMap<LogicalId, Map<String, Json>> {
 #[test]
 fn law_10_template_and_direct_engine_describe_the_same_resources_of_any_stack() {
     let chance = World::new(10).unwrap();
-    for number in 0..20 {
+    for number in 0..100 {
         let shape = Shape::random(&chance);
         let graph = shape.graph().unwrap();
         let made = made(&graph);
