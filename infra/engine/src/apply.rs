@@ -84,6 +84,7 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
         };
         self.record_unchanged(&mut results);
 
+        let followers = self.plan.followers();
         let mut waiting: BTreeSet<usize> = (0..self.plan.steps.len()).collect();
         let mut done: BTreeSet<StepId> = BTreeSet::new();
         let mut in_flight: InFlight<'_> = FuturesUnordered::new();
@@ -93,7 +94,7 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
             if !stop {
                 let is_over = packaging.is_over();
                 let packages = packaging.look();
-                let ready: Vec<usize> = waiting
+                let mut ready: Vec<usize> = waiting
                     .iter()
                     .copied()
                     .filter(|index| self.plan.steps[*index].after.is_subset(&done))
@@ -102,8 +103,10 @@ impl<C: Cloud, T: Time> Run<'_, C, T> {
                         awaits_package |= lacks && !is_over;
                         !lacks
                     })
-                    .take(IN_FLIGHT_MAX.saturating_sub(in_flight.len()))
                     .collect();
+                // Where not all can begin at once, for want of calls per second or of CPU, the longest chain goes first.
+                ready.sort_by_key(|index| std::cmp::Reverse(followers[*index]));
+                ready.truncate(IN_FLIGHT_MAX.saturating_sub(in_flight.len()));
                 for index in ready {
                     waiting.remove(&index);
                     in_flight.push(self.start(index, &mut results.known, &packages));

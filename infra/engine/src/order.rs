@@ -38,6 +38,7 @@ pub(crate) fn arrange(mut steps: BTreeMap<StepId, Step>, graph: &Graph, record: 
         actions: &actions,
         users,
         beyond_aliases,
+        needed_kinds: needed_kinds(graph, record),
     };
     for (id, step) in &mut steps {
         let mut after = match id {
@@ -58,6 +59,8 @@ struct Order<'a> {
     users: BTreeMap<LogicalId, Vec<&'a LogicalId>>,
     /// Aliases and what needs any, directly or not.
     beyond_aliases: BTreeSet<LogicalId>,
+    /// Which kinds need which others.
+    needed_kinds: BTreeSet<(Kind, Kind)>,
 }
 
 impl Order<'_> {
@@ -138,6 +141,7 @@ impl Order<'_> {
         if self.leaves(id) && self.is_snapshot_member(id) {
             // What refers to it by now need not be what is recorded: it waits for all that could.
             before.extend(self.siblings(recorded));
+            before.extend(self.leaving_siblings(recorded));
         } else if self.leaves(id) {
             before.extend(
                 self.actions
@@ -168,6 +172,18 @@ impl Order<'_> {
             .filter(move |member| resources[*member].parent == recorded.parent)
             .cloned()
             .map(StepId::Apply)
+    }
+
+    /// Returns the deletions of those members of snapshots that leave from beside a resource and are of a kind that needs
+    /// its kind.
+    fn leaving_siblings(&self, recorded: &Recorded) -> impl Iterator<Item = StepId> {
+        let siblings = self.record.resources.iter().filter(move |(_, other)| {
+            other.parent == recorded.parent && self.needed_kinds.contains(&(other.kind, recorded.kind))
+        });
+        siblings
+            .filter(|(id, _)| self.leaves(id) && self.is_snapshot_member(id))
+            .map(|(id, _)| StepId::Remove(id.clone()))
+            .filter(|removal| self.actions.get(removal) == Some(&Action::Delete))
     }
 
     /// Returns whether the resource is recorded and not declared any more.
@@ -213,6 +229,19 @@ impl Order<'_> {
             .filter_map(|intent| intent.resource.as_ref())
             .flat_map(|resource| &resource.snapshot_of)
     }
+}
+
+/// Returns pairs of kinds, the first of which is declared or recorded to need the second.
+fn needed_kinds(graph: &Graph, record: &Record) -> BTreeSet<(Kind, Kind)> {
+    let declared = graph.resources().iter().flat_map(|(id, user)| {
+        let needed = graph.dependencies(id).into_iter();
+        needed.map(|needed| (user.kind, graph.resources()[&needed].kind))
+    });
+    let recorded = record.resources.values().flat_map(|user| {
+        let needed = user.dependencies.iter().filter_map(|needed| record.resources.get(needed));
+        needed.map(|needed| (user.kind, needed.kind))
+    });
+    declared.chain(recorded).collect()
 }
 
 /// Orders steps, taking the smallest that is ready first.

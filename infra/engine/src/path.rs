@@ -29,4 +29,16 @@ impl Plan {
         path.reverse();
         path
     }
+
+    /// Returns for each step how many others, at most, follow one another after it.
+    pub(crate) fn followers(&self) -> Vec<usize> {
+        let index: BTreeMap<StepId, usize> = (0..).zip(&self.steps).map(|(at, step)| (step.step_id(), at)).collect();
+        let mut followers = vec![0; self.steps.len()];
+        for (at, step) in self.steps.iter().enumerate().rev() {
+            for before in step.after.iter().filter_map(|before| index.get(before)) {
+                followers[*before] = followers[*before].max(followers[at] + 1);
+            }
+        }
+        followers
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Options, World, chat, packages};
 use infra_cdk::{Kind, RemovalPolicy};
-use infra_engine::{Action, Cause, Class, EngineError, Event, Lock};
+use infra_engine::{Action, Cause, Class, EngineError, Event, Lock, StepId};
 
 fn set(steps: &[(&str, Action)]) -> BTreeSet<(String, Action)> {
     steps.iter().map(|(id, action)| ((*id).to_owned(), *action)).collect()
@@ -160,6 +160,24 @@ async fn a_removed_route_leaves_before_the_new_snapshot_and_its_function_after_e
     );
     assert_eq!(world.cloud.things().len(), count - 9);
     assert_eq!(world.planned(&graph).await, set(&[]));
+}
+
+#[tokio::test]
+async fn an_integration_that_leaves_waits_for_every_route_that_leaves() {
+    // A deployment that died may have sent any of them to it, whatever is recorded.
+    let world = World::new();
+    world.deploy(&chat(&Options::default())).await;
+    let graph = chat(&Options {
+        routes: vec!["$connect"],
+        ..Options::default()
+    });
+    let plan = world.engine.plan_deploy(&graph, &packages(&graph, "1")).await.unwrap().plan;
+    let removal = |id: &str| StepId::Remove(id.parse().unwrap());
+    let routes = BTreeSet::from([removal("ChatDisconnectRoute"), removal("ChatSendMessageRoute")]);
+    for id in ["ChatOnDisconnectIntegration", "ChatOnSendMessageIntegration"] {
+        let step = plan.steps.iter().find(|step| step.step_id() == removal(id)).unwrap();
+        assert!(step.after.is_superset(&routes), "{id}: {:?}", step.after);
+    }
 }
 
 #[tokio::test]
