@@ -38,7 +38,7 @@ pub use stage::{
     Architecture, ArchitectureSetting, EngineName, FunctionSettings, RoomSettings, Settings, Stage, Throttling,
 };
 pub use synth::{
-    ASSET_BUCKET, Delivery, Entry, SynthError, Template, asset_key, code_digests, outside_of_template, retained,
-    retained_names, synth, types,
+    ASSET_BUCKET, Delivery, Difference, Entry, SynthError, Template, asset_key, code_digests, differences,
+    outside_of_template, retained, retained_names, synth, types,
 };
 pub use value::{Context, Unknown, Value};

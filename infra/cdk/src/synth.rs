@@ -8,6 +8,7 @@
 //!
 //! Read next: [`render`] for how references become `Ref`, `Fn::GetAtt` and `Fn::Sub`.
 
+mod compare;
 mod render;
 mod yaml;
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+pub use self::compare::{Difference, differences};
 use self::render::Renderer;
 use crate::{Graph, Kind, LogicalId, Mistakes, RemovalPolicy, Resource, Value};
 

@@ -238,7 +238,10 @@ fn needed_kinds(graph: &Graph, record: &Record) -> BTreeSet<(Kind, Kind)> {
         needed.map(|needed| (user.kind, graph.resources()[&needed].kind))
     });
     let recorded = record.resources.values().flat_map(|user| {
-        let needed = user.dependencies.iter().filter_map(|needed| record.resources.get(needed));
+        let needed = user
+            .dependencies
+            .iter()
+            .filter_map(|needed| record.resources.get(needed));
         needed.map(|needed| (user.kind, needed.kind))
     });
     declared.chain(recorded).collect()

@@ -171,7 +171,12 @@ async fn an_integration_that_leaves_waits_for_every_route_that_leaves() {
         routes: vec!["$connect"],
         ..Options::default()
     });
-    let plan = world.engine.plan_deploy(&graph, &packages(&graph, "1")).await.unwrap().plan;
+    let plan = world
+        .engine
+        .plan_deploy(&graph, &packages(&graph, "1"))
+        .await
+        .unwrap()
+        .plan;
     let removal = |id: &str| StepId::Remove(id.parse().unwrap());
     let routes = BTreeSet::from([removal("ChatDisconnectRoute"), removal("ChatSendMessageRoute")]);
     for id in ["ChatOnDisconnectIntegration", "ChatOnSendMessageIntegration"] {

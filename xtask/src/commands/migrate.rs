@@ -99,7 +99,7 @@ impl Migration<'_> {
             let Proposed::Changes(changes) = self.propose(&proposal).await? else {
                 return Err(self.site.failed("CloudFormation finds nothing to import"));
             };
-            let plan = changes.plan(&self.target.graph, &names);
+            let plan = changes.plan(&self.target.graph, &names, &BTreeMap::new());
             let plan = plan.map_err(|error| self.site.cloud("the resources cannot be imported", error))?;
             self.show(&plan);
             let agreed = match only(&plan, &[Action::Adopt]) {
@@ -368,7 +368,10 @@ impl Migration<'_> {
             return Ok(());
         };
         let names = self.site.names(&BTreeMap::new());
-        let plan = changes.plan(&self.target.graph, &names);
+        let before = self.site.stack.template().await;
+        let before = before.map_err(|error| self.site.cloud("the stack's template cannot be read", error))?;
+        let differences = self.site.differences(Some(&before), template)?;
+        let plan = changes.plan(&self.target.graph, &names, &differences);
         let plan = plan.map_err(|error| self.site.cloud(otherwise, error))?;
         if !only(&plan, &[Action::Update]) {
             self.show(&plan);

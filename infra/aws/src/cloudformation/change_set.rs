@@ -9,7 +9,7 @@ use aws_sdk_cloudformation::types::{
     OnStackFailure, Parameter, PolicyAction, Replacement, RequiresRecreation, ResourceAttribute, ResourceChange,
     ResourceChangeDetail, ResourceToImport, Tag,
 };
-use infra_cdk::{ASSET_BUCKET, Graph, Kind, LogicalId, RemovalPolicy};
+use infra_cdk::{ASSET_BUCKET, Difference, Graph, Kind, LogicalId, RemovalPolicy};
 use infra_engine::{Action, After, Cause, Change, Class, CloudError, Plan, Step};
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -322,11 +322,17 @@ fn is_no_change(reason: &str) -> bool {
 }
 
 impl ChangeSet {
-    /// Returns the changes as a plan, as the direct engine would show it.
+    /// Returns the changes as a plan, as the direct engine would show it. `differences` are those of the stack's templates,
+    /// for changes of which CloudFormation says no more than that there may be one.
     ///
     /// # Errors
     /// When the stack has resources that this program knows nothing of.
-    pub fn plan(&self, graph: &Graph, names: &Names) -> Result<Plan, CloudError> {
+    pub fn plan(
+        &self,
+        graph: &Graph,
+        names: &Names,
+        differences: &BTreeMap<String, Vec<Difference>>,
+    ) -> Result<Plan, CloudError> {
         let mut steps = BTreeMap::<LogicalId, Vec<Step>>::new();
         let mut versions = BTreeSet::new();
         for change in &self.changes {
@@ -334,10 +340,13 @@ impl ChangeSet {
             let kind = change.resource_type().unwrap_or_default();
             match names.named(name, kind) {
                 Some(Named::Resource(id, kind)) => {
-                    steps
-                        .entry(id.clone())
-                        .or_default()
-                        .extend(steps_of(graph, &id, kind, change));
+                    steps.entry(id.clone()).or_default().extend(steps_of(
+                        graph,
+                        &id,
+                        kind,
+                        change,
+                        differences.get(name),
+                    ));
                 }
                 Some(Named::Version(function)) => {
                     if names.is_current(name) {
@@ -355,6 +364,7 @@ impl ChangeSet {
             let published = || step(&function, Kind::Function, Action::Update, "a new version is published");
             steps.entry(function.clone()).or_insert_with(|| vec![published()]);
         }
+        steps.retain(|_, steps| !steps.is_empty());
         for (id, steps) in &mut steps {
             merge_renamed(graph, id, steps);
         }
@@ -388,10 +398,25 @@ fn step(id: &LogicalId, kind: Kind, action: Action, reason: &str) -> Step {
 }
 
 /// Returns what one change of a change set does.
-fn steps_of(graph: &Graph, id: &LogicalId, kind: Kind, change: &ResourceChange) -> Vec<Step> {
+fn steps_of(
+    graph: &Graph,
+    id: &LogicalId,
+    kind: Kind,
+    change: &ResourceChange,
+    differences: Option<&Vec<Difference>>,
+) -> Vec<Step> {
+    let has_details = !change.details().is_empty();
+    let changes = match differences {
+        Some(differences) if !has_details => {
+            let changes = differences.iter().map(|difference| change_between(kind, difference));
+            changes.collect()
+        }
+        Some(_) | None => changes_of(change.details()),
+    };
+    let in_place = !has_details && differences.is_some() && !changes.iter().any(|change| change.replaces);
     let physical_id = change.physical_resource_id().map(str::to_owned);
     let one = |action, reason: &str| Step {
-        changes: changes_of(change.details()),
+        changes: changes.clone(),
         physical_id: physical_id.clone(),
         ..step(id, kind, action, reason)
     };
@@ -416,10 +441,12 @@ fn steps_of(graph: &Graph, id: &LogicalId, kind: Kind, change: &ResourceChange) 
         Some(ChangeAction::Modify) => match change.replacement() {
             Some(Replacement::True) => {
                 vec![
-                    one(Action::Replace, &replacement_reason(change)),
+                    one(Action::Replace, &replacement_reason(&changes)),
                     one(removal, "replaced").without_changes(),
                 ]
             }
+            Some(Replacement::Conditional) if in_place && changes.is_empty() => Vec::new(),
+            Some(Replacement::Conditional) if in_place => vec![one(Action::Update, "declaration changed")],
             // It is decided when the values are known; until then it counts as what it may become.
             Some(Replacement::Conditional) => vec![
                 one(Action::Replace, "it may turn out that it cannot be changed in place"),
@@ -441,12 +468,9 @@ const fn removal_reason(action: Action) -> &'static str {
     }
 }
 
-fn replacement_reason(change: &ResourceChange) -> String {
-    let culprits: BTreeSet<_> = changes_of(change.details())
-        .into_iter()
-        .filter(|change| change.replaces)
-        .map(|change| change.property)
-        .collect();
+fn replacement_reason(changes: &[Change]) -> String {
+    let culprits = changes.iter().filter(|change| change.replaces);
+    let culprits: BTreeSet<_> = culprits.map(|change| change.property.as_str()).collect();
     match culprits.len() {
         0 => "cannot be changed in place".to_owned(),
         _ => format!(
@@ -490,6 +514,21 @@ fn merge_renamed(graph: &Graph, id: &LogicalId, steps: &mut Vec<Step>) {
             }
         }
         steps.sort_by_key(|step| step.action != Action::Replace);
+    }
+}
+
+/// Returns a difference between two templates as a change.
+fn change_between(kind: Kind, difference: &Difference) -> Change {
+    let top = difference.property.split('.').next().unwrap_or_default();
+    Change {
+        property: difference.property.clone(),
+        from: difference.from.clone(),
+        to: match &difference.to {
+            Some(value) => After::Value(value.clone()),
+            None => After::Cleared,
+        },
+        cause: Cause::Declaration,
+        replaces: kind.schema().create_only.contains(top),
     }
 }
 

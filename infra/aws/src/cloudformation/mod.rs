@@ -13,8 +13,6 @@ mod import;
 mod names;
 mod removal;
 mod status;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -273,3 +271,6 @@ fn express() -> DeploymentConfig {
 fn is_absent(error: &CloudError) -> bool {
     error.code == "ValidationError" && error.message.contains("does not exist")
 }
+
+#[cfg(test)]
+mod tests;

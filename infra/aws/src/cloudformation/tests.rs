@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use infra_cdk::{Graph, Settings, Stack, StackId, Stage, Table, synth};
+use infra_cdk::{Difference, Graph, Settings, Stack, StackId, Stage, Table, synth};
 use infra_engine::{Action, After, Class, Event, Plan};
 use serde_json::json;
 
@@ -100,6 +100,11 @@ fn change(name: &str, kind: &str, inner: &str) -> String {
 
 /// Returns the plan of a change set with these changes.
 async fn plan_of(changes: String) -> Result<Plan, CloudError> {
+    plan_beside(changes, BTreeMap::new()).await
+}
+
+/// As above, beside what the templates say.
+async fn plan_beside(changes: String, differences: BTreeMap<String, Vec<Difference>>) -> Result<Plan, CloudError> {
     let (stack, _) = stack(move |action, _| match action {
         "CreateChangeSet" => format!("<Id>c-1</Id><StackId>{ID}</StackId>"),
         "DescribeChangeSet" => format!("<Status>CREATE_COMPLETE</Status><Changes>{changes}</Changes>"),
@@ -108,7 +113,7 @@ async fn plan_of(changes: String) -> Result<Plan, CloudError> {
     .await;
     let template = Template::Inline("{}".into());
     match stack.propose(&proposal(&template, Purpose::Update)).await? {
-        Proposed::Changes(changes) => changes.plan(&graph(), &names(&graph())),
+        Proposed::Changes(changes) => changes.plan(&graph(), &names(&graph()), &differences),
         Proposed::NoChanges => panic!("there are changes"),
     }
 }
@@ -286,6 +291,31 @@ async fn what_may_be_replaced_counts_as_replaced() {
         "<Action>Modify</Action><Replacement>Conditional</Replacement><PolicyAction>ReplaceAndDelete</PolicyAction>";
     let plan = plan_of(change("Rooms", "AWS::DynamoDB::Table", inner)).await.unwrap();
     assert_eq!(plan.data_losses().count(), 1);
+}
+
+#[tokio::test]
+async fn where_cloudformation_gives_no_details_the_templates_do() {
+    let modify = "<Action>Modify</Action><Replacement>Conditional</Replacement>";
+    let difference = |property: &str| Difference {
+        property: property.into(),
+        from: Some(json!(1)),
+        to: Some(json!(2)),
+    };
+    for (differences, action) in [
+        (vec![], None),
+        (
+            vec![difference("TimeToLiveSpecification.Enabled")],
+            Some(Action::Update),
+        ),
+        (vec![difference("TableName")], Some(Action::Replace)),
+    ] {
+        let changes = change("Rooms", "AWS::DynamoDB::Table", modify);
+        let plan = plan_beside(changes, BTreeMap::from([("Rooms".to_owned(), differences)]))
+            .await
+            .unwrap();
+        assert_eq!(plan.steps.first().map(|step| step.action), action);
+        assert_eq!(plan.unchanged.contains(&"Rooms".parse().unwrap()), action.is_none());
+    }
 }
 
 #[tokio::test]

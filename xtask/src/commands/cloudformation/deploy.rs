@@ -1,10 +1,11 @@
 //! `cargo xtask deploy` and `diff` of a stage that CloudFormation deploys.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use infra_aws::{Asset, ChangeSet, Ended, Names, Proposal, Proposed, Purpose, StackInfo, StackOptions, Standing};
-use infra_cdk::Graph;
+use infra_cdk::{Difference, Graph, differences};
 use infra_engine::{Packages, Plan, Prepared, Record, Report};
 use serde_json::json;
 
@@ -137,7 +138,6 @@ impl Site<'_> {
         how: StackOptions,
     ) -> Result<Proposition, Failure> {
         let exists = stack.is_some_and(|stack| stack.standing() == Standing::Settled);
-        let template = self.deliver(&text).await?;
         let (purpose, before) = if exists {
             let before = self.stack.template().await;
             let before = before.map_err(|error| self.cloud("the stack's template cannot be read", error))?;
@@ -145,6 +145,22 @@ impl Site<'_> {
         } else {
             (Purpose::Create, None)
         };
+        // As CloudFormation would say, only sooner: it compares templates, too.
+        if before
+            .as_ref()
+            .is_some_and(|before| before.trim_end() == text.trim_end())
+            && !how.revert_drift
+        {
+            return Ok(Proposition {
+                purpose,
+                changes: None,
+                plan: self.unchanged(&names),
+                before,
+                text,
+                names,
+            });
+        }
+        let template = self.deliver(&text).await?;
         let proposal = Proposal {
             template: &template,
             purpose: purpose.clone(),
@@ -161,7 +177,10 @@ impl Site<'_> {
         let (changes, plan) = match proposed {
             Proposed::NoChanges => (None, self.unchanged(&names)),
             Proposed::Changes(changes) => {
-                let plan = changes.plan(&self.target.graph, &names).map_err(refused)?;
+                let differences = self.differences(before.as_deref(), &text)?;
+                let plan = changes
+                    .plan(&self.target.graph, &names, &differences)
+                    .map_err(refused)?;
                 (Some(changes), plan)
             }
         };
@@ -173,6 +192,18 @@ impl Site<'_> {
             text,
             names,
         })
+    }
+
+    /// Returns what two templates of the stack say differently.
+    pub(crate) fn differences(
+        &self,
+        before: Option<&str>,
+        after: &str,
+    ) -> Result<BTreeMap<String, Vec<Difference>>, Failure> {
+        let Some(before) = before else {
+            return Ok(BTreeMap::new());
+        };
+        differences(before, after).map_err(|error| self.failed("the stack's template cannot be read").because(error))
     }
 
     fn unchanged(&self, names: &Names) -> Plan {

@@ -14,9 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use infra_aws::{Asset, AssetBucket, CloudFormation, Names, Session, StackInfo, Standing, TemplateSource};
+use infra_aws::{
+    Asset, AssetBucket, CloudFormation, Names, Session, StackInfo, StackResource, Standing, TemplateSource,
+};
 use infra_cdk::{Delivery, EngineName, Entry, Graph, Template, asset_key, outside_of_template};
 use infra_engine::{CloudError, Packages};
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::cli::Deploy;
@@ -259,6 +262,78 @@ pub(crate) async fn outputs(target: &Target, session: &Session) -> Result<Output
         return Err(outputs::not_deployed(target));
     }
     Ok(Outputs::of_stack(&target.graph, &info.outputs, &names))
+}
+
+/// How a stack is, for those who only look.
+pub(crate) struct Look {
+    name: String,
+    info: Option<StackInfo>,
+    resources: Vec<StackResource>,
+}
+
+/// Looks at the stack of a stage.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) async fn look(target: &Target, session: &Session) -> Result<Look, Failure> {
+    let stack = CloudFormation::new(session.clone(), target.graph.stack());
+    let scope = target.scope();
+    let failed = |error| Failure::cloud(format!("the stack {} cannot be read", stack.name()), error, &scope);
+    let info = stack.read().await.map_err(failed)?;
+    let resources = match info {
+        Some(_) => stack.resources().await.map_err(failed)?,
+        None => Vec::new(),
+    };
+    Ok(Look {
+        name: stack.name().to_owned(),
+        info,
+        resources,
+    })
+}
+
+impl Look {
+    /// Returns it for programs.
+    pub(crate) fn json(&self) -> Json {
+        let info = self.info.as_ref();
+        let failed: Vec<Json> = self
+            .failed()
+            .map(|resource| json!({ "id": resource.name, "status": resource.status, "reason": resource.reason }))
+            .collect();
+        json!({
+            "name": self.name,
+            "status": info.map(|info| &info.status),
+            "reason": info.and_then(|info| info.reason.as_ref()),
+            "wayOut": info.and_then(|info| info.standing().way_out()),
+            "resources": self.resources.len(),
+            "failed": failed,
+        })
+    }
+
+    /// Returns it as lines.
+    pub(crate) fn human(&self, scope: &Scope) -> String {
+        let Some(info) = &self.info else {
+            return format!("The stack {} does not exist.", self.name);
+        };
+        let mut text = format!("The stack {} is {}", self.name, info.status);
+        if let Some(reason) = &info.reason {
+            text.push_str(&format!(": {reason}"));
+        }
+        text.push_str(&format!("; {} resources", self.resources.len()));
+        for resource in self.failed() {
+            let reason = resource.reason.as_deref().unwrap_or("no reason is given");
+            text.push_str(&format!("\n  {} {}: {reason}", resource.status, resource.name));
+        }
+        if let Some(command) = info.standing().way_out() {
+            text.push_str(&format!("\n{}", way_out(info.standing(), scope, command, &self.name)));
+        }
+        text
+    }
+
+    fn failed(&self) -> impl Iterator<Item = &StackResource> {
+        self.resources
+            .iter()
+            .filter(|resource| resource.status.ends_with("_FAILED"))
+    }
 }
 
 /// Returns what to do about a stack that is stuck.
