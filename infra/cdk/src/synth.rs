@@ -362,6 +362,13 @@ fn template_resource(
         };
         properties.insert(name.clone(), rendered);
     }
+    // As the direct engine marks what can carry no tags, so that it finds it again.
+    let mark = match (resource.kind, resource.properties.get("Trigger")) {
+        (Kind::Integration, _) => Some(graph.stack().mark(id)),
+        (Kind::Deployment, Some(Value::String(digest))) => Some(graph.stack().mark_of_snapshot(id, digest)),
+        _ => None,
+    };
+    properties.extend(mark.map(|mark| ("Description".to_owned(), Json::from(mark))));
     // What a reference orders already, CloudFormation need not be told again.
     let depends_on = resource
         .depends_on

@@ -34,6 +34,7 @@ pub struct Engine<C, S, T = SystemClock> {
     owner: String,
     name: EngineName,
     takes_over: bool,
+    ids: BTreeMap<LogicalId, String>,
     adopts: bool,
     waits_for_lock: bool,
 }
@@ -207,6 +208,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             owner: owner.into(),
             name: EngineName::Direct,
             takes_over: false,
+            ids: BTreeMap::new(),
             adopts: false,
             waits_for_lock: true,
         }
@@ -224,6 +226,13 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     #[must_use]
     pub fn taking_over(mut self) -> Self {
         self.takes_over = true;
+        self
+    }
+
+    /// Tells what AWS knows resources by that are not recorded, so that they need not be looked for.
+    #[must_use]
+    pub fn knowing(mut self, ids: BTreeMap<LogicalId, String>) -> Self {
+        self.ids = ids;
         self
     }
 
@@ -257,7 +266,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn observe(&self, graph: &Graph) -> Result<Observed, EngineError> {
         let (mut record, is_stale) = self.read_record(graph).await?;
         let stored = record.resources.clone();
-        let mut live = observe(&*self.cloud, &*self.time, graph, &record)
+        let mut live = observe(&*self.cloud, &*self.time, graph, &record, &self.ids)
             .await
             .map_err(EngineError::Read)?;
         recover(&*self.cloud, &*self.time, graph, &mut record, &mut live)
@@ -499,14 +508,14 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     }
 
     /// Records again what exists and carries the stack's mark, and is declared and not recorded. Changes no resource, and
-    /// nothing that is recorded. What is not declared cannot be found: rebuild from the declaration that was deployed.
+    /// nothing that is recorded; without the mark too if the engine [adopts](Engine::adopting). What is not declared cannot be found: rebuild from the declaration that was deployed.
     ///
     /// # Errors
     /// What could not be read or written, or who is deploying.
     pub async fn rebuild(&self, graph: &Graph) -> Result<Rebuilt, EngineError> {
         let mut record = self.record(graph).await?.unwrap_or_default();
         self.check_engine(graph, &record)?;
-        let live = observe(&*self.cloud, &*self.time, graph, &record)
+        let live = observe(&*self.cloud, &*self.time, graph, &record, &self.ids)
             .await
             .map_err(EngineError::Read)?;
         let mut rebuilt = Rebuilt::default();
@@ -522,7 +531,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             if record.resources.contains_key(id) {
                 continue;
             }
-            if let Ownership::Foreign(found) = &found.ownership {
+            if let Ownership::Foreign(found) = &found.ownership
+                && !self.adopts
+            {
                 rebuilt.foreign.push(Foreign {
                     id: id.clone(),
                     found: found.clone(),

@@ -35,7 +35,9 @@ async fn migrate(app: &App, options: &Migrate, progress: &Progress) -> Result<Ex
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     progress.begun("migrate", &target.graph, &target.stage.region);
     let session = app.interrupt.or(Box::pin(target.session())).await?;
-    let engine = target.engine(&session).taking_over();
+    // What the stack has made is the stage's, whether or not it still carries its tags.
+    let adopts = EngineName::from(options.to) == EngineName::Direct;
+    let engine = target.engine(&session).taking_over().adopting(adopts);
     let record = engine.record(&target.graph).await;
     let record = record
         .map_err(|error| Failure::engine("the record cannot be read", error, &target.scope()))?
@@ -138,8 +140,13 @@ impl Migration<'_> {
     }
 
     /// Records everything that is in the stack, and deletes the stack with all of it retained.
-    async fn to_direct(&self) -> Result<Exit, Failure> {
+    async fn to_direct(mut self) -> Result<Exit, Failure> {
         if self.site.settled(true).await?.is_some() {
+            let resources = self.site.stack.resources().await;
+            let resources =
+                resources.map_err(|error| self.site.cloud("the stack's resources cannot be read", error))?;
+            let names = self.site.names(&BTreeMap::new());
+            self.engine = self.engine.knowing(names.unmarked(&resources));
             let template = self.site.stack.template().await;
             let template = template.map_err(|error| self.site.cloud("the stack's template cannot be read", error))?;
             let plan = self.adoption(&template).await?;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use infra_cdk::{Entry, Graph, Kind, LogicalId};
 
+use super::StackResource;
+
 /// CloudFormation's name of what functions publish; the direct engine has no resource for it.
 const VERSION: &str = "AWS::Lambda::Version";
 
@@ -40,6 +42,21 @@ impl Names {
         kinds
             .filter(|(_, kind)| kind.is_made_by_cloudformation())
             .map(|(id, _)| id)
+    }
+
+    /// Returns what AWS knows those resources of a stack by that carry no tags and have no names: CloudFormation chose the
+    /// ids of permissions, and the mark in a description may be lost.
+    #[must_use]
+    pub fn unmarked(&self, resources: &[StackResource]) -> BTreeMap<LogicalId, String> {
+        let known = resources.iter().filter_map(|resource| {
+            let Some(Named::Resource(id, kind)) = self.named(&resource.name, &resource.kind) else {
+                return None;
+            };
+            // Of an identifier of several parts, ours is the last one: `FUNCTION|STATEMENT`.
+            let own = resource.physical_id.as_deref()?.rsplit('|').next()?;
+            matches!(kind, Kind::Integration | Kind::Deployment | Kind::Permission).then(|| (id, own.to_owned()))
+        });
+        known.collect()
     }
 
     /// Returns whether the current template has an entry of this name.
