@@ -36,8 +36,8 @@ mod url;
 pub use assets::{Asset, AssetBucket};
 pub use cloud::AwsCloud;
 pub use cloudformation::{
-    ChangeSet, CloudFormation, Ended, Follow as FollowStack, Happening, Names, Options as StackOptions, Proposal,
-    Proposed, Purpose, StackInfo, StackResource, Standing, Template as TemplateSource, removal,
+    ChangeSet, CloudFormation, Ended, Follow as FollowStack, Happening, Imported, Names, Options as StackOptions,
+    Proposal, Proposed, Purpose, StackInfo, StackResource, Standing, Template as TemplateSource, removal,
 };
 pub use session::{Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter, replace_parameter};

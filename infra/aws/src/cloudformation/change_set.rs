@@ -55,8 +55,19 @@ pub enum Purpose {
     Create,
     /// To change one that does.
     Update,
-    /// To make a stack of resources that exist: for each name in the template its type and what identifies it.
-    Import(Vec<(String, String, BTreeMap<String, String>)>),
+    /// To make a stack of resources that exist.
+    Import(Vec<Imported>),
+}
+
+/// A resource that exists, to be imported.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// Its name in the template.
+    pub name: String,
+    /// Its type, in CloudFormation's words.
+    pub kind: String,
+    /// The properties that identify it, and their values.
+    pub identifier: BTreeMap<String, String>,
 }
 
 /// What CloudFormation offers beside its usual ways.
@@ -306,11 +317,11 @@ fn resources_to_import(purpose: &Purpose) -> Option<Vec<ResourceToImport>> {
     let Purpose::Import(resources) = purpose else {
         return None;
     };
-    let import = |(name, kind, identifier): &(String, String, BTreeMap<String, String>)| {
+    let import = |imported: &Imported| {
         ResourceToImport::builder()
-            .logical_resource_id(name)
-            .resource_type(kind)
-            .set_resource_identifier(Some(identifier.clone().into_iter().collect()))
+            .logical_resource_id(&imported.name)
+            .resource_type(&imported.kind)
+            .set_resource_identifier(Some(imported.identifier.clone().into_iter().collect()))
             .build()
     };
     Some(resources.iter().map(import).collect())
@@ -492,7 +503,7 @@ impl WithoutChanges for Step {
 }
 
 /// Makes one replacement of what is made under a new name and removed under the old one.
-fn merge_renamed(graph: &Graph, id: &LogicalId, steps: &mut Vec<Step>) {
+fn merge_renamed(graph: &Graph, id: &LogicalId, steps: &mut [Step]) {
     let has = |action| steps.iter().any(|step| step.action == action);
     if has(Action::Create) && has(Action::Delete) {
         let reason = match graph

@@ -1,6 +1,6 @@
 //! What happens to a stack, told as the engine tells of its own steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_cloudformation::types::{ResourceStatus, StackEvent};
@@ -8,13 +8,16 @@ use infra_cdk::{Kind, LogicalId};
 use infra_engine::{Action, Class, CloudError, Event};
 
 use super::names::{Named, Names};
-use super::{CloudFormation, Standing};
+use super::{CloudFormation, Standing, is_absent};
 use crate::repeat::repeated;
 
 /// Pause between two looks at the events of a stack.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The same behind an endpoint override, where nobody counts calls.
 const PAUSE_ELSEWHERE: Duration = Duration::from_millis(200);
+
+/// After so many polls without an event it is asked whether the stack still exists.
+const QUIET_POLLS: u32 = 5;
 
 /// Reads the events of one stack, each once.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct Follow {
     running: BTreeMap<LogicalId, (i64, Action)>,
     ended: Ended,
     goes_back: bool,
+    quiet_polls: u32,
 }
 
 /// Something that happened.
@@ -85,6 +89,7 @@ impl Follow {
             running: BTreeMap::new(),
             ended: Ended::default(),
             goes_back: false,
+            quiet_polls: 0,
         };
         let (newest, _) = follow.page(None).await?;
         follow.last_event = newest.first().and_then(|event| event.event_id.clone());
@@ -101,6 +106,12 @@ impl Follow {
         let mut happenings = Vec::new();
         for event in &events {
             self.read(event, &mut happenings);
+        }
+        // A stack that is gone tells nothing more: its last event may have been missed.
+        self.quiet_polls = if events.is_empty() { self.quiet_polls + 1 } else { 0 };
+        if self.quiet_polls % QUIET_POLLS == QUIET_POLLS - 1 && self.stack.read_as(&self.id).await?.is_none() {
+            self.ended.status = "DELETE_COMPLETE".to_owned();
+            happenings.push(Happening::Ended(self.ended.clone()));
         }
         Ok(happenings)
     }
@@ -138,8 +149,12 @@ impl Follow {
                 .set_next_token(next_token.clone());
             self.stack.sdk("cloudformation:DescribeStackEvents", call.send())
         })
-        .await?;
-        Ok((page.stack_events.unwrap_or_default(), page.next_token))
+        .await;
+        match page {
+            Ok(page) => Ok((page.stack_events.unwrap_or_default(), page.next_token)),
+            Err(error) if is_absent(&error) => Ok((Vec::new(), None)),
+            Err(error) => Err(error),
+        }
     }
 
     fn read(&mut self, event: &StackEvent, happenings: &mut Vec<Happening>) {
@@ -231,12 +246,6 @@ impl Follow {
             self.ended.failed.push((id, Action::Update, error_of(reason, event)));
         }
         happenings.push(Happening::Ended(self.ended.clone()));
-    }
-
-    /// Returns what was begun and has not ended.
-    #[must_use]
-    pub fn running(&self) -> BTreeSet<&LogicalId> {
-        self.running.keys().collect()
     }
 }
 

@@ -6,7 +6,7 @@ use infra_cdk::{Entry, Kind};
 use infra_engine::{Class, CloudError, Record, Recorded};
 
 use super::CloudFormation;
-use super::change_set::Template;
+use super::change_set::{Imported, Template};
 use crate::error::refused;
 use crate::repeat::repeated;
 use crate::shape::text;
@@ -42,8 +42,7 @@ impl CloudFormation {
             .collect())
     }
 
-    /// Returns what identifies each resource of a template, from the record of the direct engine: name in the template,
-    /// type, and the value of each identifying property.
+    /// Returns what identifies each resource of a template, from the record of the direct engine.
     ///
     /// # Errors
     /// What is not recorded, or identified by something that this program does not know.
@@ -52,7 +51,7 @@ impl CloudFormation {
         entries: &BTreeMap<String, Entry>,
         importable: &BTreeMap<String, Vec<String>>,
         record: &Record,
-    ) -> Result<Vec<(String, String, BTreeMap<String, String>)>, CloudError> {
+    ) -> Result<Vec<Imported>, CloudError> {
         let import = |name: &String, entry: &Entry| {
             let (kind, recorded) = match entry {
                 Entry::Resource(id) => {
@@ -65,7 +64,11 @@ impl CloudFormation {
             let value = |property: &String| Some((property.clone(), self.identifier(entry, recorded, property)?));
             let identifier: Vec<_> = names.iter().filter_map(value).collect();
             // Some types offer several ways to be identified; one property is then enough.
-            (!identifier.is_empty()).then(|| (name.clone(), kind.to_owned(), identifier.into_iter().collect()))
+            (!identifier.is_empty()).then(|| Imported {
+                name: name.clone(),
+                kind: kind.to_owned(),
+                identifier: identifier.into_iter().collect(),
+            })
         };
         entries
             .iter()

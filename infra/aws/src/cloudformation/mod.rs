@@ -29,7 +29,7 @@ use crate::error::refused;
 use crate::repeat::repeated;
 use crate::throttle::Service;
 
-pub use self::change_set::{ChangeSet, Options, Proposal, Proposed, Purpose, Template};
+pub use self::change_set::{ChangeSet, Imported, Options, Proposal, Proposed, Purpose, Template};
 pub use self::follow::{Ended, Follow, Happening};
 pub use self::names::Names;
 pub use self::removal::removal;

@@ -551,6 +551,25 @@ async fn a_deletion_is_followed_by_the_stacks_own_id_and_what_stays_is_said() {
 }
 
 #[tokio::test]
+async fn a_stack_that_is_gone_without_a_word_is_deleted() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let (stack, _) = stack(move |action, _| match action {
+        "DescribeStackEvents" if asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2 => {
+            events_xml(&[("chat-dev", "", "DELETE_IN_PROGRESS", "")])
+        }
+        _ => "error Stack with id chat-dev does not exist".into(),
+    })
+    .await;
+    let mut follow = Follow::from_now(&stack, ID, names(&graph())).await.unwrap();
+    loop {
+        if let Some(Happening::Ended(ended)) = follow.next().await.unwrap().pop() {
+            assert!(ended.is_well());
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_failed_rollback_is_continued_and_a_failed_update_is_rolled_back() {
     for (standing, action) in [
         (Standing::FailedRollback, "ContinueUpdateRollback"),
