@@ -52,8 +52,8 @@ async fn migrate(app: &App, options: &Migrate, progress: &Progress) -> Result<Ex
     };
     match (record.engine(), EngineName::from(options.to)) {
         (None, _) => Err(outputs::not_deployed(&target)),
-        (Some(EngineName::Direct), EngineName::CloudFormation) => migration.to_cloudformation(&record).await,
-        (Some(EngineName::CloudFormation), EngineName::Direct) => migration.to_direct().await,
+        (Some(EngineName::Direct), EngineName::CloudFormation) => migration.into_cloudformation(&record).await,
+        (Some(EngineName::CloudFormation), EngineName::Direct) => migration.into_direct().await,
         (Some(EngineName::Direct), EngineName::Direct)
         | (Some(EngineName::CloudFormation), EngineName::CloudFormation) => {
             migration.done(format!("it belongs to {} already", EngineName::from(options.to)))
@@ -72,7 +72,7 @@ struct Migration<'a> {
 
 impl Migration<'_> {
     /// Imports everything that is recorded into a new stack, and forgets it here.
-    async fn to_cloudformation(&self, record: &Record) -> Result<Exit, Failure> {
+    async fn into_cloudformation(self, record: &Record) -> Result<Exit, Failure> {
         let packages = self.deployed_packages(record)?;
         self.demand_nothing_to_change(&packages).await?;
         let Synthesised { text, template, names } = self.site.synthesise(&packages)?;
@@ -140,7 +140,7 @@ impl Migration<'_> {
     }
 
     /// Records everything that is in the stack, and deletes the stack with all of it retained.
-    async fn to_direct(mut self) -> Result<Exit, Failure> {
+    async fn into_direct(mut self) -> Result<Exit, Failure> {
         if self.site.settled(true).await?.is_some() {
             let resources = self.site.stack.resources().await;
             let resources =
