@@ -1,4 +1,4 @@
-"""A developer's day: a fresh clone, `cargo xtask dev`, two saves, one that does not compile, Ctrl-C."""
+"""A developer's day: a fresh clone, `cargo xtask dev`, two saves, one that does not compile, a new function, Ctrl-C."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ def processes_of(clone, port):
     return found
 
 
-async def session(clone, output, errors, url, token):
+async def session(clone, environment, output, errors, url, token):
     async with websockets.connect(url, additional_headers={"Authorization": token}) as socket:
         await socket.send("no json")
         before = await receive(socket)
@@ -101,6 +101,25 @@ async def session(clone, output, errors, url, token):
         )
         await socket.send("no json")
         equal((await receive(socket)), before, "answer after both")
+
+        # A function more: from the command to its answer, compiling included.
+        at, began = end, time.monotonic()
+        new = ["cargo", "xtask", "new", "function", "server-time", "--route", "serverTime"]
+        subprocess.run(new, cwd=clone, env=environment, check=True)
+        _, at = wait_for(errors, r"up to date after (.*)", at)
+        await socket.send('{"action":"serverTime"}')
+        equal((await receive(socket))["type"], "serverTime", "answer of the new function")
+        print(f"dev: a new function answers {time.monotonic() - began:.0f} s after its command")
+        # It passes the project's own tests, and git undoes it.
+        check = ["cargo", "test", "--quiet", "-p", "functions-domain", "-p", "functions", "--lib", "server_time"]
+        subprocess.run(check, cwd=clone, env=environment, check=True)
+        subprocess.run(["cargo", "test", "--quiet", "-p", "infra"], cwd=clone, env=environment, check=True)
+        subprocess.run(["cargo", "fmt", "--all", "--check"], cwd=clone, env=environment, check=True)
+        refused = subprocess.run(new, cwd=clone, env=environment, stderr=subprocess.PIPE, text=True)
+        equal(refused.returncode, 2, "exit code for a function that exists")
+        for undo in (["checkout", "--quiet", "."], ["clean", "--quiet", "--force", "functions", "infra"]):
+            subprocess.run(["git", *undo], cwd=clone, check=True)
+        wait_for(errors, r"up to date after (.*)", at)
     # Its log lines come by themselves.
     wait_for(output, r"disconnect")
 
@@ -126,7 +145,7 @@ with tempfile.TemporaryDirectory() as folder:
         )
     try:
         ready, _ = wait_for(output, r'npx wscat -c (\S+) -H "Authorization: (\S+)"')
-        asyncio.run(session(clone, output, errors, *ready.groups()))
+        asyncio.run(session(clone, environment, output, errors, *ready.groups()))
         dev.send_signal(signal.SIGINT)
         equal(dev.wait(30), 0, "exit code after Ctrl-C")
         equal(processes_of(clone, port), [], "processes after Ctrl-C")

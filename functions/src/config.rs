@@ -33,6 +33,8 @@ pub const WEB_SOCKET_URL: &str = "WEB_SOCKET_URL";
 pub const APP_NAME: &str = "APP_NAME";
 /// See [`APP_NAME`].
 pub const STAGE_NAME: &str = "STAGE_NAME";
+/// Optional: the CloudWatch namespace of the function's metrics; without it, there are none.
+pub const METRICS_NAMESPACE: &str = "METRICS_NAMESPACE";
 /// Optional: the web origins that may connect, separated by commas; of a URL, its origin counts. Any may, if it is absent
 /// or empty.
 pub const ALLOWED_ORIGINS: &str = "ALLOWED_ORIGINS";

@@ -18,7 +18,8 @@
 //!
 //! To add a function: a handler, a file in `src/bin` that puts its parts together, and two lines in the stack.
 //!
-//! Logged are routes, connection ids and numbers; never tokens, query strings, headers or message bodies.
+//! Logged are routes, connection ids and numbers; never tokens, query strings, headers or message bodies. What is counted
+//! is in [`metrics`].
 
 pub mod adapters;
 pub mod config;
@@ -26,5 +27,6 @@ pub mod events;
 pub mod frames;
 pub mod handlers;
 pub mod legs;
+pub mod metrics;
 pub mod pages;
 pub mod runtime;

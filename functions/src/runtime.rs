@@ -9,7 +9,9 @@ use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::adapters::Emf;
 use crate::config::Environment;
+use crate::metrics;
 
 /// Why an invocation has no result.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +71,17 @@ where
     R: Serialize,
     F: Future<Output = Result<R, Failure>>,
 {
+    let emf = Emf::of(&Environment::of_process());
     let service = service_fn(|event: LambdaEvent<E>| {
         let answer = handler(event.payload, event.context.deadline);
-        async move { answer.await.map_err(diagnostic) }
+        async {
+            let answer = answer.await;
+            let counts = metrics::take();
+            if let Some(emf) = &emf {
+                emf.write(&counts);
+            }
+            answer.map_err(diagnostic)
+        }
     });
     lambda_runtime::run(service)
         .await

@@ -1,9 +1,10 @@
 //! The stack: what this application deploys. This is the file to edit.
 //!
 //! [`chat`] declares functions, tables, secrets and routes; [`stage`] reads what differs between stages from
-//! `infra/stages/NAME.yml`. [`broadcast()`] is a smaller example. See `infra-cdk` for the constructs.
+//! `infra/stages/NAME.yml`. What watches over it is in `observability.rs`. [`broadcast()`] is a smaller example. See `infra-cdk` for the constructs.
 
 mod broadcast;
+mod observability;
 
 pub use broadcast::broadcast;
 use infra_cdk::{FunctionUrlAuthType, Graph, Mistakes, Settings, Stack, Stage, Table, Value};
@@ -111,6 +112,8 @@ pub fn chat(stage: &Stage) -> Result<Graph, Mistakes> {
         let listed = format!("{},", stage.settings.allowed_origins.join(","));
         authorize.set_env("ALLOWED_ORIGINS", Value::Join(vec![listed.into(), page.url()]));
     }
+
+    observability::add_to(&mut stack, stage, &api, &broadcast);
 
     stack.output("webSocketUrl", api.url());
     stack.output("webUrl", page.url());

@@ -160,6 +160,15 @@ pub(crate) enum Command {
     /// Print the CloudFormation template of the same stack
     #[command(after_help = SYNTH_EXAMPLES)]
     Synth(Synth),
+    /// Write the files and lines of a new function
+    #[command(subcommand_required = true)]
+    New(New),
+    /// Print the smallest policy for who deploys a stage, made from what infra/ declares
+    #[command(after_help = "Examples:\n  cargo xtask policy --stage prod > policy.json\n  \
+                      cargo xtask policy --stage prod --account 123456789012      without asking AWS who you are\n  \
+                      cargo xtask policy --all-stages --account 123456789012\n\n\
+                      A stage that stops using something needs the policy of before for the deployment that removes it.")]
+    Policy(Policy),
     /// Check the workspace's dependency rules
     Tidy,
     /// Deploy into a simulated account in which everything goes wrong, and demand that all ends well
@@ -419,6 +428,47 @@ pub(crate) struct Synth {
     pub(crate) assets: Option<PathBuf>,
 }
 
+/// What to make.
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    #[command(subcommand)]
+    pub(crate) command: NewCommand,
+}
+
+/// Commands below `new`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NewCommand {
+    /// A function behind a route: use case, handler, binary, tests, and its lines in the stack
+    #[command(
+        after_help = "Example:\n  cargo xtask new function server-time --route serverTime\n\n\
+                      What it writes compiles, passes the tests and answers its caller with the time; change it from there. \
+                      No file is overwritten, and git undoes it."
+    )]
+    Function(NewFunction),
+}
+
+/// Options of `new function`.
+#[derive(Debug, Args)]
+pub(crate) struct NewFunction {
+    /// Name of the function, such as `server-time`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The `action` that calls it
+    #[arg(long, value_name = "KEY")]
+    pub(crate) route: String,
+}
+
+/// Options of `policy`.
+#[derive(Debug, Args)]
+pub(crate) struct Policy {
+    /// The account, twelve digits; AWS is asked without it
+    #[arg(long, value_name = "ID", value_parser = account)]
+    pub(crate) account: Option<String>,
+    /// One policy for all stages in infra/stages but `local`
+    #[arg(long, conflicts_with = "stage")]
+    pub(crate) all_stages: bool,
+}
+
 /// How a template is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TemplateFormat {
@@ -552,6 +602,14 @@ pub(crate) struct Coverage {
     /// Only the tests of this package; may be repeated
     #[arg(long = "package", short = 'p', value_name = "NAME")]
     pub(crate) packages: Vec<String>,
+}
+
+/// Reads an account id.
+fn account(text: &str) -> Result<String, String> {
+    match text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("`{text}` is no account id: it has twelve digits")),
+    }
 }
 
 /// Reads `60ms`, and durations as [`duration`] does.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use infra_aws::{AwsCloud, Session, SessionOptions, StateTable};
+use infra_aws::{AwsCloud, Connection, Session, SessionError, SessionOptions, StateTable};
 use infra_cdk::{Graph, Mistakes, Stage};
 use infra_engine::Engine;
 
@@ -117,6 +117,31 @@ impl Target {
     /// # Errors
     /// Missing or wrong credentials, or nobody at the endpoint.
     pub(crate) async fn session(&self) -> Result<Session, Failure> {
+        let connection = self.connection().await?;
+        self.identified(connection.identify().await)
+    }
+
+    /// Finds credentials and account, and meanwhile reads what is recorded for the stack; returns an engine that deploys
+    /// through the session.
+    ///
+    /// # Errors
+    /// As [`Target::session`].
+    pub(crate) async fn open(&self) -> Result<(Session, AwsEngine), Failure> {
+        let connection = self.connection().await?;
+        let store = StateTable::new(connection.clone());
+        let (session, ()) = tokio::join!(connection.identify(), store.read_ahead(self.graph.stack()));
+        let session = self.identified(session)?;
+        let engine = Engine::new(AwsCloud::new(session.clone()), store, owner());
+        Ok((session, engine))
+    }
+
+    /// Returns an engine that deploys through `session`.
+    pub(crate) fn engine(&self, session: &Session) -> AwsEngine {
+        let store = StateTable::new(session.connection().clone());
+        Engine::new(AwsCloud::new(session.clone()), store, owner())
+    }
+
+    async fn connection(&self) -> Result<Connection, Failure> {
         let credentials = self
             .is_local
             .then(|| (local_cloud::CREDENTIAL.to_owned(), local_cloud::CREDENTIAL.to_owned()));
@@ -126,18 +151,11 @@ impl Target {
             endpoint_url: self.endpoint.clone(),
             credentials,
         };
-        Session::open(options)
-            .await
-            .map_err(|error| Failure::session(error, &self.scope()))
+        self.identified(Connection::open(options).await)
     }
 
-    /// Returns an engine that deploys through `session`.
-    pub(crate) fn engine(&self, session: &Session) -> AwsEngine {
-        Engine::new(
-            AwsCloud::new(session.clone()),
-            StateTable::new(session.clone()),
-            owner(),
-        )
+    fn identified<T>(&self, result: Result<T, SessionError>) -> Result<T, Failure> {
+        result.map_err(|error| Failure::session(error, &self.scope()))
     }
 }
 
@@ -179,7 +197,8 @@ pub(crate) fn load_stage(root: &Path, name: &str, region: Option<&str>) -> Resul
     })
 }
 
-fn stage_names(folder: &Path) -> Vec<String> {
+/// Returns the names of all stages.
+pub(crate) fn stage_names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()

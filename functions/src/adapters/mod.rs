@@ -7,6 +7,7 @@
 mod api_gateway;
 mod aws;
 mod dynamodb;
+mod emf;
 mod http;
 mod lambda;
 mod messages;
@@ -16,6 +17,7 @@ mod system;
 pub use api_gateway::ApiGateway;
 pub use aws::Aws;
 pub use dynamodb::DynamoDb;
+pub use emf::Emf;
 pub use lambda::LambdaLegs;
 pub use messages::Messages;
 pub use parameter_store::ParameterStoreTokens;

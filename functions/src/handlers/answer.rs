@@ -9,6 +9,7 @@ use functions_domain::ports::{CloseConnection, Delivery, PortError, SendFrame};
 use super::Response;
 use crate::events::RequestContext;
 use crate::frames::{self, ErrorCode, Rejection};
+use crate::metrics;
 use crate::runtime::Failure;
 
 /// Why an action had no effect.
@@ -62,6 +63,7 @@ pub(super) async fn answer<G: SendFrame + CloseConnection>(
     context: &RequestContext,
     outcome: Result<Option<String>, Trouble>,
 ) -> Result<Response, Failure> {
+    metrics::message_in();
     let to = &context.connection_id;
     let rejection = match outcome {
         Ok(None) => return Ok(Response::status(200)),

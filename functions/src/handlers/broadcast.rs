@@ -28,7 +28,7 @@ where
         }
     };
     let done = Box::pin(run.execute(&leg, deadline_ms)).await?;
-    log_report("broadcast", &leg.message, &done.report);
+    log_report("broadcast", &leg.message, &done.report, run.broadcast.clock.now_ms());
     let (message, shard, hops) = (&leg.message, leg.shard, leg.hops);
     match done.end {
         LegEnd::Finished => tracing::info!(route = "broadcast", messageId = %message, shard, hops, "finished"),

@@ -5,6 +5,7 @@ use functions_domain::{Connect, Room};
 
 use super::{Response, ResponseHeaders, log_presence};
 use crate::events::{SUBPROTOCOL, WebSocketEvent};
+use crate::metrics;
 use crate::runtime::Failure;
 
 /// Puts the client into the room of `?room=`, or the lobby, and tells those who are there. Answers 400 to a bad room's name.
@@ -39,6 +40,7 @@ where
     };
     let (connection, told) = Box::pin(connect.execute(context.connection_id.clone(), room, session)).await?;
     log_presence(&context, &told);
+    metrics::connection();
     tracing::info!(
         route = "$connect",
         connectionId = %connection.id,

@@ -4,6 +4,7 @@
 use super::Response;
 use crate::events::WebSocketEvent;
 use crate::frames::{self, ErrorCode, Rejection};
+use crate::metrics;
 
 /// Answers `ping` with `pong`, which keeps an idle connection open (API Gateway ends it after 10 minutes without a
 /// frame), and all else with an error frame. Only the sender hears of it.
@@ -17,6 +18,7 @@ pub fn default(event: &WebSocketEvent) -> Response {
         Ok(frame) => (frame, "pong"),
         Err(rejection) => (frames::error(&rejection), rejection.code.as_str()),
     };
+    metrics::message_in();
     tracing::info!(route = "$default", connectionId = %sender, code, "answered");
     Response {
         body: Some(frame),

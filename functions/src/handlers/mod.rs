@@ -27,6 +27,7 @@ use functions_domain::{BroadcastReport, MessageId};
 use serde::Serialize;
 
 use crate::events::RequestContext;
+use crate::metrics;
 use crate::runtime::chain;
 
 /// What a route's function answers.
@@ -61,8 +62,9 @@ impl Response {
     }
 }
 
-/// Logs what became of bringing a message to connections.
-fn log_report(route: &str, message: &MessageId, report: &BroadcastReport) {
+/// Logs and counts what became of bringing a message to connections.
+fn log_report(route: &str, message: &MessageId, report: &BroadcastReport, now_ms: u64) {
+    metrics::fan_out(report, now_ms.saturating_sub(message.at_ms()));
     let BroadcastReport {
         delivered,
         gone,

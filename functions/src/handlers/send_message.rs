@@ -68,14 +68,14 @@ where
         ),
         SendMessageError::Unavailable(error) => error.into(),
     })?;
-    log(&context.connection_id, &sent);
+    log(&context.connection_id, &sent, use_case.fan_out.broadcast.clock.now_ms());
     Ok(frame.ack.then(|| frames::ack(frame.id.as_deref(), &sent.id)))
 }
 
-fn log(sender: &ConnectionId, sent: &Sent) {
+fn log(sender: &ConnectionId, sent: &Sent, now_ms: u64) {
     let Sent { id, room, reach } = sent;
     match reach {
-        Reach::Here(report) => log_report("sendMessage", id, report),
+        Reach::Here(report) => log_report("sendMessage", id, report, now_ms),
         Reach::HandedOver { legs } => {
             tracing::info!(route = "sendMessage", messageId = %id, legs, "handed over");
         }
@@ -163,6 +163,16 @@ mod tests {
         assert_eq!(frame["room"], "lobby");
         assert_eq!(frame["from"], json!({"sub": "u1", "name": "Alice"}));
         assert_eq!(frame["at"], "2024-11-11T13:00:00Z");
+    }
+
+    #[tokio::test]
+    async fn what_happened_is_counted() {
+        let scene = Scene::new();
+        scene.run(|_| {}).await.unwrap();
+        let counts = crate::metrics::take();
+        assert_eq!((counts.messages_in, counts.deliveries), (1, 1));
+        assert_eq!(counts.fan_out_ms, Some(0));
+        assert_eq!(crate::metrics::take(), crate::metrics::Counts::default());
     }
 
     #[tokio::test]

@@ -58,6 +58,9 @@ impl Census {
             Kind::Table => (&self.tables, "TableName"),
             Kind::Parameter
             | Kind::LogGroup
+            | Kind::Account
+            | Kind::Alarm
+            | Kind::Dashboard
             | Kind::Api
             | Kind::Authorizer
             | Kind::Deployment

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::{try_join_all, try_join4, try_join5};
+use futures_util::future::{try_join, try_join_all, try_join4, try_join5};
 use infra_cdk::{Context, Kind, LogicalId, StackId};
 use infra_engine::{Class, Cloud, CloudError, Desired, Live, Target};
 
@@ -11,7 +11,7 @@ use crate::census::Census;
 use crate::error::refused;
 use crate::repeat::repeated;
 use crate::shape::text;
-use crate::{Session, alias, apigatewayv2, dynamodb, function, iam, logs, permission, ssm, url};
+use crate::{Session, account, alias, apigatewayv2, cloudwatch, dynamodb, function, iam, logs, permission, ssm, url};
 
 /// AWS, or what listens at its endpoint override.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ impl AwsCloud {
             Kind::Role => iam::observe_role(session, target).await,
             Kind::RolePolicy => iam::observe_policy(session, target).await,
             Kind::Parameter => ssm::observe(session, target).await,
+            Kind::Account => account::observe(session, target).await,
+            Kind::Dashboard => cloudwatch::observe_dashboard(session, target).await,
             Kind::Api
             | Kind::Authorizer
             | Kind::Deployment
@@ -66,7 +68,8 @@ impl AwsCloud {
             | Kind::Alias
             | Kind::Permission
             | Kind::Url
-            | Kind::LogGroup => Err(misdirected(target.kind)),
+            | Kind::LogGroup
+            | Kind::Alarm => Err(misdirected(target.kind)),
         }?;
         Ok(live.map(|live| (target.id.clone(), live)))
     }
@@ -75,9 +78,11 @@ impl AwsCloud {
 /// How resources of a type are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    Parameters,
+    /// Each by a call of its own.
+    Single,
     /// What a census may rule out.
     Counted,
+    Alarms,
     Apis,
     InApi,
     Functions,
@@ -89,7 +94,8 @@ enum Reading {
 impl Reading {
     const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Parameter => Self::Parameters,
+            Kind::Parameter | Kind::Account | Kind::Dashboard => Self::Single,
+            Kind::Alarm => Self::Alarms,
             Kind::Table | Kind::Role | Kind::RolePolicy => Self::Counted,
             Kind::Function | Kind::Alias => Self::Functions,
             Kind::Api => Self::Apis,
@@ -115,9 +121,8 @@ impl Cloud for AwsCloud {
         let session = &self.session;
         let by = |reading| targets.iter().filter(move |target| Reading::of(target.kind) == reading);
         let (apis, in_apis): (Vec<_>, Vec<_>) = (by(Reading::Apis).collect(), by(Reading::InApi).collect());
-        let log_groups: Vec<_> = by(Reading::LogGroups).collect();
-        let parameters =
-            try_join_all(by(Reading::Parameters).map(|target| repeated(move || self.observe_single(target))));
+        let (alarms, log_groups): (Vec<_>, Vec<_>) = (by(Reading::Alarms).collect(), by(Reading::LogGroups).collect());
+        let singles = try_join_all(by(Reading::Single).map(|target| repeated(move || self.observe_single(target))));
         let after_census = async {
             let census = Census::take(session, targets).await;
             let may_exist = |target: &&Target| !census.rules_out(target);
@@ -134,15 +139,18 @@ impl Cloud for AwsCloud {
             .await
         };
         // Parts are repeated by themselves: of many reads one nearly always fails where one in twenty does.
-        let (parameters, (counted, functions, permissions, urls), apis, in_apis, log_groups) = try_join5(
-            parameters,
+        let (singles, (counted, functions, permissions, urls), apis, in_apis, (alarms, log_groups)) = try_join5(
+            singles,
             after_census,
             repeated(|| apigatewayv2::observe_apis(session, &apis)),
             repeated(|| apigatewayv2::observe_children(session, &in_apis)),
-            repeated(|| logs::observe(session, &log_groups)),
+            try_join(
+                repeated(|| cloudwatch::observe_alarms(session, &alarms)),
+                repeated(|| logs::observe(session, &log_groups)),
+            ),
         )
         .await?;
-        Ok(parameters
+        Ok(singles
             .into_iter()
             .chain(counted)
             .flatten()
@@ -150,6 +158,7 @@ impl Cloud for AwsCloud {
             .chain(in_apis)
             .chain(functions)
             .chain(log_groups)
+            .chain(alarms)
             .chain(permissions)
             .chain(urls)
             .collect())
@@ -167,6 +176,9 @@ impl Cloud for AwsCloud {
             Kind::Url => url::reconcile(session, desired, live).await,
             Kind::LogGroup => logs::reconcile(session, desired, live).await,
             Kind::Parameter => ssm::reconcile(session, desired, live).await,
+            Kind::Account => account::reconcile(session, desired, live).await,
+            Kind::Alarm => cloudwatch::reconcile_alarm(session, desired, live).await,
+            Kind::Dashboard => cloudwatch::reconcile_dashboard(session, desired, live).await,
             Kind::Api
             | Kind::Authorizer
             | Kind::Deployment
@@ -207,6 +219,10 @@ impl Cloud for AwsCloud {
             Kind::Url => url::delete(session, id).await,
             Kind::LogGroup => logs::delete(session, id).await,
             Kind::Parameter => ssm::delete(session, id).await,
+            // It is the account's, not ours.
+            Kind::Account => Ok(()),
+            Kind::Alarm => cloudwatch::delete_alarm(session, id).await,
+            Kind::Dashboard => cloudwatch::delete_dashboard(session, id).await,
             Kind::Api
             | Kind::Authorizer
             | Kind::Deployment

@@ -2,7 +2,7 @@
 //!
 //! [`classify`] is the whole table. It matches on AWS's error code first and on words of the message where one code has
 //! several meanings. Sources: the "Errors" sections of each operation in the API references of Lambda, API Gateway V2,
-//! DynamoDB, IAM, CloudWatch Logs and Systems Manager, and "Common Error Types" of each service.
+//! DynamoDB, IAM, CloudWatch, CloudWatch Logs and Systems Manager, and "Common Error Types" of each service.
 
 use std::error::Error;
 
@@ -48,6 +48,7 @@ pub(crate) fn classify(status: Option<u16>, code: &str, message: &str) -> Class 
         | "LimitExceededException"
         | "CodeStorageExceededException"
         | "PolicyLengthExceededException"
+        | "LimitExceededFault"
         | "ParameterLimitExceeded"
         | "ParameterMaxVersionLimitExceeded"
         | "ServiceQuotaExceededException" => Class::Quota,
@@ -94,6 +95,8 @@ pub(crate) fn is_not_found(error: &CloudError) -> bool {
             | "TableNotFoundException"
             | "NoSuchEntity"
             | "ParameterNotFound"
+            | "ResourceNotFound"
+            | "DashboardNotFoundError"
     )
 }
 

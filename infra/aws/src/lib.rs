@@ -7,12 +7,14 @@
 //!
 //! Read next: [`AwsCloud`], then the module of a service.
 
+mod account;
 mod alias;
 mod apigatewayv2;
 mod assets;
 mod census;
 mod cloud;
 mod cloudformation;
+mod cloudwatch;
 mod credentials;
 mod dynamodb;
 mod error;
@@ -20,6 +22,7 @@ mod function;
 mod iam;
 mod logs;
 mod permission;
+mod policy;
 mod probe;
 mod repeat;
 mod session;
@@ -39,7 +42,8 @@ pub use cloudformation::{
     ChangeSet, CloudFormation, Ended, Follow as FollowStack, Happening, Imported, Names, Options as StackOptions,
     Proposal, Proposed, Purpose, StackInfo, StackResource, Standing, Template as TemplateSource, removal,
 };
-pub use session::{Session, SessionError, SessionOptions};
+pub use policy::{DeployerPolicy, deployer_policy};
+pub use session::{Connection, Session, SessionError, SessionOptions};
 pub use ssm::{SecretText, parameter, replace_parameter};
 pub use state::{STATE_TABLE, StateTable};
 pub use tail::{Follow, LogEvent, Logs};

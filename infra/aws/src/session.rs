@@ -1,11 +1,12 @@
 //! Credentials, Region and clients: opened once, cloned freely.
 //!
-//! All calls of this crate go through [`Session::sdk`], [`Session::iam`], [`Session::s3`] and [`Session::json`]: they wait for the
+//! All calls of this crate go through [`Connection::sdk`], [`Connection::iam`], [`Connection::s3`] and [`Connection::json`]: they wait for the
 //! service's rate, name the operation and sort the error. What failed is repeated by the engine, which alone knows
 //! what else is waiting; here only what a service's rate has refused. Read next: [`crate::AwsCloud`].
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,7 +28,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use infra_cdk::{Context, Kind};
 use infra_engine::{Class, CloudError, Properties};
-use infra_sigv4::{Answer, CallError};
+use infra_sigv4::{Answer, Call, CallError, Method};
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -66,16 +67,37 @@ pub struct SessionOptions {
     pub credentials: Option<(String, String)>,
 }
 
-/// An open session.
+/// Clients with credentials. Whose they are is not known yet, and some calls need not wait for that.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    inner: Arc<Inner>,
+}
+
+/// A connection whose account is known.
 #[derive(Clone, Debug)]
 pub struct Session {
-    inner: Arc<Inner>,
+    connection: Connection,
+    identity: Arc<Identity>,
+}
+
+#[derive(Debug)]
+struct Identity {
+    context: Context,
+    caller: String,
+}
+
+impl Deref for Session {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
 }
 
 #[derive(Debug)]
 struct Inner {
-    context: Context,
-    caller: String,
+    region: String,
+    sts: aws_sdk_sts::Client,
     endpoint_url: Option<String>,
     apigateway: aws_sdk_apigatewayv2::Client,
     cloudformation: aws_sdk_cloudformation::Client,
@@ -148,7 +170,48 @@ pub enum SessionError {
 }
 
 impl Session {
-    /// Loads credentials and asks AWS whose they are. One call to STS; nothing is changed.
+    /// Returns partition, Region and account.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.identity.context
+    }
+
+    /// Returns the clients alone.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Returns the ARN of the user or role that calls, for people to read.
+    #[must_use]
+    pub fn caller(&self) -> &str {
+        &self.identity.caller
+    }
+
+    /// Returns the attributes of a resource whose name we chose: all of them follow from the name.
+    pub(crate) fn computed_attributes(&self, kind: Kind, properties: &Properties) -> BTreeMap<String, String> {
+        kind.attributes()
+            .iter()
+            .filter_map(|name| {
+                let value = self.context().computed_attribute(kind, name, properties)?;
+                Some(((*name).to_owned(), value))
+            })
+            .collect()
+    }
+
+    /// Returns the ARN of a resource whose name we chose.
+    pub(crate) fn arn(&self, kind: Kind, name: &str) -> Result<String, CloudError> {
+        let named = kind
+            .name_property()
+            .map(|property| (property.to_owned(), Json::from(name)));
+        self.context()
+            .computed_attribute(kind, "Arn", &Properties::from_iter(named))
+            .ok_or_else(|| refused("arn", Class::Permanent, format!("{kind:?} has no computed ARN")))
+    }
+}
+
+impl Connection {
+    /// Loads credentials and makes clients. Calls no service, except what the credentials come from.
     ///
     /// # Errors
     /// See [`SessionError`]; missing credentials are noticed within about a second.
@@ -159,28 +222,14 @@ impl Session {
         let endpoint_url = config.endpoint_url().map(str::to_owned);
         let signed = infra_sigv4::Client::new(credentials, options.region.clone(), endpoint_url.clone())
             .map_err(|source| SessionError::Client { source })?;
-
-        let sts = aws_sdk_sts::Client::new(&config);
-        let identity = repeated(|| async {
-            let answer = sts.get_caller_identity().send().await;
-            answer.map_err(|error| from_sdk("sts:GetCallerIdentity", &error))
-        })
-        .await
-        .map_err(|error| refusal(error, endpoint_url.as_deref()))?;
-        let caller = identity.arn().unwrap_or_default().to_owned();
-        let context = Context {
-            partition: caller.split(':').nth(1).unwrap_or("aws").to_owned(),
-            region: options.region,
-            account: identity.account().unwrap_or_default().to_owned(),
-        };
         let throttle = match endpoint_url {
             Some(_) => Throttle::when_told(),
             None => Throttle::at_quotas(),
         };
         Ok(Self {
             inner: Arc::new(Inner {
-                context,
-                caller,
+                region: options.region,
+                sts: aws_sdk_sts::Client::new(&config),
                 endpoint_url,
                 apigateway: aws_sdk_apigatewayv2::Client::new(&config),
                 cloudformation: aws_sdk_cloudformation::Client::new(&config),
@@ -188,23 +237,34 @@ impl Session {
                 lambda: aws_sdk_lambda::Client::new(&config),
                 signed,
                 throttle,
-                calls: Mutex::new(BTreeMap::from([("sts:GetCallerIdentity".to_owned(), 1)])),
+                calls: Mutex::default(),
                 turns: Turns::default(),
                 probes: Probes::default(),
             }),
         })
     }
 
-    /// Returns partition, Region and account.
-    #[must_use]
-    pub fn context(&self) -> &Context {
-        &self.inner.context
-    }
-
-    /// Returns the ARN of the user or role that calls, for people to read.
-    #[must_use]
-    pub fn caller(&self) -> &str {
-        &self.inner.caller
+    /// Asks AWS whose the credentials are. One call to STS; nothing is changed.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn identify(&self) -> Result<Session, SessionError> {
+        let identity = repeated(|| {
+            let call = self.inner.sts.get_caller_identity();
+            self.sdk(Service::Sts, "sts:GetCallerIdentity", call.send())
+        })
+        .await
+        .map_err(|error| refusal(error, self.endpoint_url()))?;
+        let caller = identity.arn().unwrap_or_default().to_owned();
+        let context = Context {
+            partition: caller.split(':').nth(1).unwrap_or("aws").to_owned(),
+            region: self.inner.region.clone(),
+            account: identity.account().unwrap_or_default().to_owned(),
+        };
+        Ok(Session {
+            connection: self.clone(),
+            identity: Arc::new(Identity { context, caller }),
+        })
     }
 
     /// Returns the address that stands for all services; `None` at AWS itself.
@@ -317,6 +377,65 @@ impl Session {
         self.json(Service::Logs, "logs", "Logs_20140328", action, input).await
     }
 
+    /// Calls CloudWatch.
+    pub(crate) async fn cloudwatch(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
+        let operation = format!("cloudwatch:{action}");
+        self.rest(Service::CloudWatch, &operation, || Rest {
+            service: "monitoring",
+            method: Method::POST,
+            path: "/",
+            headers: vec![
+                ("content-type", "application/x-amz-json-1.0".to_owned()),
+                ("x-amz-target", format!("GraniteServiceVersion20100801.{action}")),
+            ],
+            body: input.to_string(),
+        })
+        .await
+    }
+
+    /// Reads or changes what API Gateway keeps for all APIs of the account and Region. That is not in the SDK of its second
+    /// version.
+    pub(crate) async fn apigateway_account(
+        &self,
+        service: Service,
+        operation: &'static str,
+        patch: Option<&Json>,
+    ) -> Result<Json, CloudError> {
+        self.rest(service, operation, || Rest {
+            service: "apigateway",
+            method: if patch.is_some() { Method::PATCH } else { Method::GET },
+            path: "/account",
+            headers: vec![("content-type", "application/json".to_owned())],
+            body: patch.map(Json::to_string).unwrap_or_default(),
+        })
+        .await
+    }
+
+    /// Makes a signed call of any form, and returns its answer, which is JSON or nothing.
+    async fn rest(&self, service: Service, operation: &str, call: impl Fn() -> Rest) -> Result<Json, CloudError> {
+        self.signed(service, operation, || {
+            let (client, call, name) = (self.inner.signed.clone(), call(), operation.to_owned());
+            async move {
+                let headers: Vec<(&str, &str)> = call
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_str()))
+                    .collect();
+                let call = Call {
+                    service: call.service,
+                    operation: name.split_once(':').map_or(name.as_str(), |(_, action)| action),
+                    method: call.method,
+                    path: call.path,
+                    query: &[],
+                    headers: &headers,
+                    body: call.body.into(),
+                };
+                client.json(call).await
+            }
+        })
+        .await
+    }
+
     /// Calls Systems Manager.
     pub(crate) async fn ssm(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
         self.json(Service::Ssm, "ssm", "AmazonSSM", action, input).await
@@ -376,38 +495,21 @@ impl Session {
         }
     }
 
-    /// Returns the attributes of a resource whose name we chose: all of them follow from the name.
-    pub(crate) fn computed_attributes(
-        &self,
-        kind: Kind,
-        properties: &Properties,
-    ) -> std::collections::BTreeMap<String, String> {
-        kind.attributes()
-            .iter()
-            .filter_map(|name| {
-                let value = self.inner.context.computed_attribute(kind, name, properties)?;
-                Some(((*name).to_owned(), value))
-            })
-            .collect()
-    }
-
-    /// Returns the ARN of a resource whose name we chose.
-    pub(crate) fn arn(&self, kind: Kind, name: &str) -> Result<String, CloudError> {
-        let named = kind
-            .name_property()
-            .map(|property| (property.to_owned(), Json::from(name)));
-        self.inner
-            .context
-            .computed_attribute(kind, "Arn", &Properties::from_iter(named))
-            .ok_or_else(|| refused("arn", Class::Permanent, format!("{kind:?} has no computed ARN")))
-    }
-
     fn noted<T>(&self, service: Service, result: Result<T, CloudError>) -> Result<T, CloudError> {
         if result.as_ref().is_err_and(|error| error.class == Class::Throttled) {
             self.inner.throttle.throttled(service);
         }
         result
     }
+}
+
+/// A signed call that belongs to nobody.
+struct Rest {
+    service: &'static str,
+    method: Method,
+    path: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: String,
 }
 
 /// Runs a call in a task of its own, which ends with the returned future. All reads of a plan are made by one task, and

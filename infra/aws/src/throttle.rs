@@ -20,8 +20,12 @@ pub(crate) enum Service {
     ApiGateway,
     /// API Gateway's `CreateDeployment`: one every 5 s (same page), counted among the calls above too.
     ApiGatewayDeployment,
+    /// API Gateway's `UpdateAccount`: one every 20 s (same page), counted among the calls above too.
+    ApiGatewayAccount,
     /// CloudFormation publishes no rates; polling stays far below what throttles it.
     CloudFormation,
+    /// CloudWatch's alarms: `PutMetricAlarm` 3 calls/s; dashboards and reads have more ("CloudWatch service quotas").
+    CloudWatch,
     /// DynamoDB's control plane: quotas are on simultaneous operations, rates are not published.
     DynamoDb,
     /// Reads and writes of the record: an on-demand table takes thousands per second.
@@ -40,14 +44,18 @@ pub(crate) enum Service {
     S3,
     /// Systems Manager Parameter Store.
     Ssm,
+    /// STS publishes no rates.
+    Sts,
 }
 
 impl Service {
     /// All of them, in the order of the enumeration: buckets are found by it.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::ApiGateway,
         Self::ApiGatewayDeployment,
+        Self::ApiGatewayAccount,
         Self::CloudFormation,
+        Self::CloudWatch,
         Self::DynamoDb,
         Self::DynamoDbItems,
         Self::Iam,
@@ -57,6 +65,7 @@ impl Service {
         Self::Logs,
         Self::S3,
         Self::Ssm,
+        Self::Sts,
     ];
 
     /// Returns calls per second and the burst above them.
@@ -64,20 +73,23 @@ impl Service {
         match self {
             Self::ApiGateway => (8.0, 40.0),
             Self::ApiGatewayDeployment => (0.2, 1.0),
+            Self::ApiGatewayAccount => (0.05, 1.0),
+            Self::CloudWatch => (3.0, 20.0),
             Self::CloudFormation | Self::DynamoDb => (5.0, 20.0),
             Self::Iam => (5.0, 30.0),
             Self::Lambda | Self::LambdaGetPolicy => (10.0, 15.0),
             Self::DynamoDbItems | Self::LambdaGetFunction | Self::S3 => (80.0, 100.0),
-            Self::Logs | Self::Ssm => (5.0, 10.0),
+            Self::Logs | Self::Ssm | Self::Sts => (5.0, 10.0),
         }
     }
 
     /// Returns the quota that a call counts towards beside its own.
     const fn within(self) -> Option<Self> {
         match self {
-            Self::ApiGatewayDeployment => Some(Self::ApiGateway),
+            Self::ApiGatewayDeployment | Self::ApiGatewayAccount => Some(Self::ApiGateway),
             Self::ApiGateway
             | Self::CloudFormation
+            | Self::CloudWatch
             | Self::DynamoDb
             | Self::DynamoDbItems
             | Self::Iam
@@ -86,7 +98,8 @@ impl Service {
             | Self::LambdaGetPolicy
             | Self::Logs
             | Self::S3
-            | Self::Ssm => None,
+            | Self::Ssm
+            | Self::Sts => None,
         }
     }
 }

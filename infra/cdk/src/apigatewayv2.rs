@@ -7,11 +7,34 @@ use sha2::{Digest, Sha256};
 use crate::iam::Statement;
 use crate::lambda::{ALIAS, Callee};
 use crate::stack::{Draft, DraftStack};
-use crate::{Function, Kind, LogicalId, Resource, Value};
+use crate::{Function, Kind, LogicalId, Metric, RemovalPolicy, Resource, Value};
 
 /// Longest time that API Gateway waits for a function, in milliseconds: the maximum for WebSocket APIs (API Gateway
 /// Developer Guide, "Quotas for configuring and running a WebSocket API").
 const INTEGRATION_TIMEOUT_MS: u32 = 29_000;
+
+/// Role by which API Gateway writes logs where the account has named no other.
+const LOG_ROLE: &str = "stackwright-apigateway-logs";
+
+/// What a line of the access log says: no query string, so no token (API Gateway Developer Guide, "Set up logging for a
+/// WebSocket API" and "`$context` variables").
+const ACCESS_LOG: [(&str, &str); 15] = [
+    ("apiId", "apiId"),
+    ("authorizerError", "authorizer.error"),
+    ("authorizerLatency", "authorizer.latency"),
+    ("connectionId", "connectionId"),
+    ("error", "error.message"),
+    ("eventType", "eventType"),
+    ("integrationError", "integration.error"),
+    ("integrationLatency", "integration.latency"),
+    ("integrationStatus", "integration.status"),
+    ("requestId", "requestId"),
+    ("requestTime", "requestTime"),
+    ("routeKey", "routeKey"),
+    ("sourceIp", "identity.sourceIp"),
+    ("stage", "stage"),
+    ("status", "status"),
+];
 
 /// A WebSocket API in a stack.
 #[derive(Clone, Debug)]
@@ -26,6 +49,7 @@ pub(crate) struct Api {
     name: String,
     /// Name of the authorizer's function.
     authorizer: Option<String>,
+    has_access_log: bool,
     routes: BTreeMap<String, Route>,
 }
 
@@ -75,6 +99,25 @@ impl WebSocketApi {
     #[must_use]
     pub fn replying_route(self, key: &str, function: &Function) -> Self {
         self.add_route(key, function, true)
+    }
+
+    /// Writes a line of JSON for each connect, message and disconnect into a log group of its own, which is kept as long as
+    /// those of functions.
+    ///
+    /// API Gateway writes logs by one role for all APIs of an account and Region. Where the account has named none, a
+    /// deployment makes one and names it; both stay when the stack goes, because others may have come to rely on them.
+    pub fn access_log(&self) {
+        self.change(|api| api.has_access_log = true);
+    }
+
+    /// Returns one of the metrics that API Gateway keeps of this API's stage: `ConnectCount`, `MessageCount`,
+    /// `IntegrationError`, `ClientError`, `ExecutionError`, `IntegrationLatency` (API Gateway Developer Guide, "Monitor
+    /// WebSocket API execution with CloudWatch metrics").
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Metric {
+        Metric::new("AWS/ApiGateway", name)
+            .dimension("ApiId", attribute(&api_id(&self.name), "ApiId"))
+            .dimension("Stage", self.stage_name())
     }
 
     /// Lets a function post to connections of this API.
@@ -280,7 +323,35 @@ impl Api {
             ]);
             stage = stage.with("DefaultRouteSettings", limits);
         }
+        if self.has_access_log {
+            stage = self.add_access_log(draft, stage);
+        }
         draft.add(LogicalId::from_words(&[&self.name, "stage"]), stage);
+    }
+}
+
+impl Api {
+    /// Adds the log group, and what API Gateway needs to write into it. Returns the stage that does so.
+    fn add_access_log(&self, draft: &mut DraftStack, stage: Resource) -> Resource {
+        let account = LogicalId::from_words(&["ApiGatewayAccount"]);
+        if !draft.resources.contains_key(&account) {
+            let mut resource = Resource::new(Kind::Account).with("LogRoleName", LOG_ROLE);
+            resource.removal_policy = RemovalPolicy::Retain;
+            draft.add(account.clone(), resource);
+        }
+        let group = LogicalId::from_words(&[&self.name, "access", "logs"]);
+        let name = self.name.to_lowercase();
+        let name = format!("/aws/apigateway/{}-{}-{name}", draft.id.app, draft.id.stage);
+        let resource = Resource::new(Kind::LogGroup)
+            .with("LogGroupName", name)
+            .with("RetentionInDays", draft.stage.settings.log_retention_days);
+        draft.add(group.clone(), resource);
+        let members = ACCESS_LOG.map(|(member, variable)| format!("\"{member}\":\"$context.{variable}\""));
+        let settings = Value::map([
+            ("DestinationArn", attribute(&group, "Arn")),
+            ("Format", format!("{{{}}}", members.join(",")).into()),
+        ]);
+        stage.with("AccessLogSettings", settings).after([group, account])
     }
 }
 

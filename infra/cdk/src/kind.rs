@@ -38,11 +38,17 @@ pub enum Kind {
     LogGroup,
     /// `AWS::SSM::Parameter` of the type `SecureString`, whose value is generated at creation and never read back.
     Parameter,
+    /// `AWS::ApiGateway::Account`: the role by which API Gateway writes logs, one for all APIs of an account and Region.
+    Account,
+    /// `AWS::CloudWatch::Alarm`
+    Alarm,
+    /// `AWS::CloudWatch::Dashboard`
+    Dashboard,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; Self::Parameter as usize + 1] = [
+    pub const ALL: [Self; Self::Dashboard as usize + 1] = [
         Self::Api,
         Self::Authorizer,
         Self::Deployment,
@@ -59,6 +65,9 @@ impl Kind {
         Self::Url,
         Self::LogGroup,
         Self::Parameter,
+        Self::Account,
+        Self::Alarm,
+        Self::Dashboard,
     ];
 
     /// Returns CloudFormation's name of the type.
@@ -81,6 +90,9 @@ impl Kind {
             Self::Url => "AWS::Lambda::Url",
             Self::LogGroup => "AWS::Logs::LogGroup",
             Self::Parameter => "AWS::SSM::Parameter",
+            Self::Account => "AWS::ApiGateway::Account",
+            Self::Alarm => "AWS::CloudWatch::Alarm",
+            Self::Dashboard => "AWS::CloudWatch::Dashboard",
         }
     }
 
@@ -90,10 +102,11 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.cloudformation_type() == name)
     }
 
-    /// Returns whether CloudFormation can make such a resource. Of the type `AWS::SSM::Parameter` it makes plain texts only.
+    /// Returns whether a stack of ours makes such a resource at CloudFormation. Of the type `AWS::SSM::Parameter` it makes plain
+    /// texts only, and what the whole account shares belongs to no stack.
     #[must_use]
     pub const fn is_made_by_cloudformation(self) -> bool {
-        !matches!(self, Self::Parameter)
+        !matches!(self, Self::Parameter | Self::Account)
     }
 
     /// Returns the property that holds the name we choose, unique in its account and Region; `None` where AWS assigns
@@ -106,7 +119,10 @@ impl Kind {
             Self::Function => Some("FunctionName"),
             Self::LogGroup => Some("LogGroupName"),
             Self::Parameter => Some("Name"),
-            Self::Api
+            Self::Alarm => Some("AlarmName"),
+            Self::Dashboard => Some("DashboardName"),
+            Self::Account
+            | Self::Api
             | Self::Authorizer
             | Self::Deployment
             | Self::Integration
@@ -137,7 +153,10 @@ impl Kind {
             | Self::Permission
             | Self::Url
             | Self::LogGroup
-            | Self::Parameter => false,
+            | Self::Parameter
+            | Self::Account
+            | Self::Alarm
+            | Self::Dashboard => false,
         }
     }
 
@@ -153,7 +172,14 @@ impl Kind {
     pub const fn is_taggable(self) -> bool {
         matches!(
             self,
-            Self::Api | Self::Stage | Self::Table | Self::Role | Self::Function | Self::LogGroup | Self::Parameter
+            Self::Api
+                | Self::Stage
+                | Self::Table
+                | Self::Role
+                | Self::Function
+                | Self::LogGroup
+                | Self::Parameter
+                | Self::Alarm
         )
     }
 
@@ -176,7 +202,9 @@ impl Kind {
             Self::Parameter => &["Name", "Arn"],
             // With a slash at its end.
             Self::Url => &["FunctionUrl"],
-            Self::RouteResponse | Self::RolePolicy | Self::Alias | Self::Permission => &[],
+            Self::Alarm => &["AlarmName", "Arn"],
+            Self::Dashboard => &["DashboardName"],
+            Self::RouteResponse | Self::RolePolicy | Self::Alias | Self::Permission | Self::Account => &[],
         }
     }
 
@@ -200,7 +228,10 @@ impl Kind {
             | Self::Permission
             | Self::Url
             | Self::LogGroup
-            | Self::Parameter => &[],
+            | Self::Parameter
+            | Self::Account
+            | Self::Alarm
+            | Self::Dashboard => &[],
         }
     }
 
@@ -219,7 +250,10 @@ impl Kind {
             | Self::Stage
             | Self::Alias
             | Self::Permission
-            | Self::Url => false,
+            | Self::Url
+            | Self::Account
+            | Self::Alarm
+            | Self::Dashboard => false,
         }
     }
 

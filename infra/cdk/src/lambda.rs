@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::function_url;
 use crate::iam::{self, Statement};
 use crate::stack::{Draft, DraftStack};
-use crate::{FunctionUrl, FunctionUrlAuthType, Kind, LogicalId, RemovalPolicy, Resource, Value, physical_name};
+use crate::{FunctionUrl, FunctionUrlAuthType, Kind, LogicalId, Metric, RemovalPolicy, Resource, Value, physical_name};
 
 /// Longest names that Lambda and IAM accept.
 const NAME_LENGTH_MAX: usize = 64;
@@ -55,6 +55,15 @@ impl Function {
             draft: draft.clone(),
             name: name.to_owned(),
         }
+    }
+
+    pub(crate) fn all(draft: &Draft) -> Vec<Self> {
+        let names: Vec<String> = draft.borrow().functions.keys().cloned().collect();
+        let function = |name| Self {
+            draft: draft.clone(),
+            name,
+        };
+        names.into_iter().map(function).collect()
     }
 
     /// Sets an environment variable.
@@ -163,6 +172,13 @@ impl Function {
             of: self.id(),
             name: "FunctionName",
         }
+    }
+
+    /// Returns one of the metrics that Lambda keeps of the function, all its versions together: `Errors`, `Throttles`,
+    /// `Duration`, `AsyncEventAge`, … (Lambda Developer Guide, "Types of metrics for Lambda functions").
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Metric {
+        Metric::new("AWS/Lambda", name).dimension("FunctionName", self.function_name())
     }
 
     pub(crate) fn id(&self) -> LogicalId {

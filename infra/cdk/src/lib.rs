@@ -7,6 +7,7 @@
 //! Read next: [`Stack`] for what a user writes, [`Graph`] for what comes out, [`Kind`] for what each resource type is.
 
 mod apigatewayv2;
+mod cloudwatch;
 mod dynamodb;
 mod function_url;
 mod graph;
@@ -23,6 +24,7 @@ mod synth;
 mod value;
 
 pub use apigatewayv2::WebSocketApi;
+pub use cloudwatch::{Alarm, AlarmRef, Dashboard, Metric};
 pub use dynamodb::{Table, TableRef};
 pub use function_url::{FunctionUrl, FunctionUrlAuthType};
 pub use graph::{Graph, Mistake, Mistakes};
@@ -35,7 +37,8 @@ pub use schema::Schema;
 pub use secret::Secret;
 pub use stack::Stack;
 pub use stage::{
-    Architecture, ArchitectureSetting, EngineName, FunctionSettings, RoomSettings, Settings, Stage, Throttling,
+    Architecture, ArchitectureSetting, EngineName, FunctionSettings, Observability, RoomSettings, Settings, Stage,
+    Throttling,
 };
 pub use synth::{
     ASSET_BUCKET, Delivery, Difference, Entry, SynthError, Template, asset_key, code_digests, differences,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::graph::{Graph, Mistake, Mistakes};
-use crate::{Function, LogicalId, Resource, Secret, StackId, Stage, Table, TableRef, Value, WebSocketApi};
+use crate::{
+    Alarm, AlarmRef, Dashboard, Function, LogicalId, Resource, Secret, StackId, Stage, Table, TableRef, Value,
+    WebSocketApi,
+};
 use crate::{apigatewayv2::Api, lambda::FunctionParts};
 
 /// Collects constructs. The handles that its methods return share it, so that grants and routes can be added in any
@@ -63,6 +66,7 @@ impl Stack {
                 });
             }
         }
+        mistakes.extend(stage.settings.observability_mistake());
         let draft = DraftStack {
             id,
             stage: stage.clone(),
@@ -94,9 +98,25 @@ impl Stack {
         Function::add_to(&self.draft, name)
     }
 
+    /// Returns all functions that were added so far, by their names.
+    #[must_use]
+    pub fn functions(&self) -> Vec<Function> {
+        Function::all(&self.draft)
+    }
+
     /// Adds a WebSocket API that chooses routes by the message's `action`.
     pub fn web_socket_api(&mut self, id: &str) -> WebSocketApi {
         WebSocketApi::add_to(&self.draft, id)
+    }
+
+    /// Adds an alarm.
+    pub fn alarm(&mut self, id: &str, alarm: Alarm) -> AlarmRef {
+        alarm.add_to(&self.draft, id)
+    }
+
+    /// Adds a dashboard.
+    pub fn dashboard(&mut self, id: &str, dashboard: Dashboard) {
+        dashboard.add_to(&self.draft, id);
     }
 
     /// Adds a value that `deploy` and `outputs` show.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::RemovalPolicy;
+use crate::{Mistake, RemovalPolicy};
 
 /// One stage of the application: its name, Region and settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +54,55 @@ pub struct Settings {
     /// Origins of web pages that may connect beside the stack's own, for example `https://chat.example.com`; empty: any.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
+    /// What is watched, and who is told.
+    #[serde(default)]
+    pub observability: Observability,
+}
+
+/// What is watched, and who is told. All of it is off by default, since all of it costs money: a stage that somebody
+/// relies on switches it on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Observability {
+    /// One line of each connect, message and disconnect, in a log group of the API.
+    pub access_logs: bool,
+    /// What the functions count: connections, messages, deliveries, gone and slow peers, the time of a fan-out.
+    pub metrics: bool,
+    /// Alarms on errors and throttles of functions, and on broadcasts that wait.
+    pub alarms: bool,
+    /// ARNs that alarms tell, for example of SNS topics.
+    pub notify: Vec<String>,
+    /// A page of graphs in the CloudWatch console.
+    pub dashboard: bool,
+}
+
+impl Settings {
+    /// Returns what would be switched on to no effect.
+    pub(crate) fn observability_mistake(&self) -> Option<Mistake> {
+        let Observability {
+            metrics,
+            alarms,
+            notify,
+            ..
+        } = &self.observability;
+        let levels = self.function.values().chain([&self.functions]);
+        let is_quiet = |level: &String| !matches!(level.as_str(), "TRACE" | "DEBUG" | "INFO");
+        let quiet = levels
+            .filter_map(|function| function.log_level.as_ref())
+            .find(|level| is_quiet(level));
+        let message = match (quiet, notify.iter().find(|arn| !arn.starts_with("arn:"))) {
+            // Metrics are lines of the log, and lines without a level count as `INFO` (Lambda Developer Guide,
+            // "Log-level filtering").
+            (Some(level), _) if *metrics => format!("metrics need logLevel INFO or below; {level} drops their lines"),
+            (_, Some(wrong)) => format!("notify lists ARNs, and `{wrong}` is none"),
+            (_, None) if !notify.is_empty() && !alarms => "notify has no effect without alarms: true".to_owned(),
+            (Some(_) | None, None) => return None,
+        };
+        Some(Mistake::Invalid {
+            subject: "observability".to_owned(),
+            message,
+        })
+    }
 }
 
 /// What deploys a stage. A stage belongs to one of them at a time.
@@ -216,6 +265,45 @@ impl Default for Settings {
             throttling: None,
             rooms: RoomSettings::default(),
             allowed_origins: Vec::new(),
+            observability: Observability::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_effect_is_a_mistake() {
+        let quiet = FunctionSettings {
+            log_level: Some("WARN".to_owned()),
+            ..FunctionSettings::default()
+        };
+        let settings = |observability, functions| Settings {
+            observability,
+            functions,
+            ..Settings::default()
+        };
+        let metrics = Observability {
+            metrics: true,
+            ..Observability::default()
+        };
+        let notify = |alarms, arn: &str| Observability {
+            alarms,
+            notify: vec![arn.to_owned()],
+            ..Observability::default()
+        };
+        let fine = FunctionSettings::default;
+        for (settings, is_mistake) in [
+            (settings(metrics.clone(), fine()), false),
+            (settings(metrics, quiet.clone()), true),
+            (settings(Observability::default(), quiet), false),
+            (settings(notify(true, "arn:aws:sns:us-east-1:1:ops"), fine()), false),
+            (settings(notify(false, "arn:aws:sns:us-east-1:1:ops"), fine()), true),
+            (settings(notify(true, "ops"), fine()), true),
+        ] {
+            assert_eq!(settings.observability_mistake().is_some(), is_mistake, "{settings:?}");
         }
     }
 }

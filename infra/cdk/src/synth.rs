@@ -1,8 +1,9 @@
 //! Prints a graph as a CloudFormation template. Pure: the same graph and packages give the same bytes.
 //!
 //! The template describes what the direct engine makes, so that either can be read, checked or deployed in place of the
-//! other. Three things differ. A `SecureString` parameter cannot be made by CloudFormation: it is named under `Metadata`,
-//! and what refers to it is written out. A deployment of an API has the digest of its snapshot in its logical id:
+//! other. Four things differ. A `SecureString` parameter cannot be made by CloudFormation: it is named under `Metadata`,
+//! and what refers to it is written out. The role by which API Gateway writes logs is one for all APIs of an account; a
+//! template would replace it and take it along when its stack goes, so it is named under `Metadata`, too. A deployment of an API has the digest of its snapshot in its logical id:
 //! CloudFormation makes a new one only under a new id. And so have the versions of functions, which are no resources of
 //! the graph: the direct engine publishes them together with what they are versions of.
 //!
@@ -338,6 +339,35 @@ pub fn retained(template: &str) -> Result<Option<String>, SynthError> {
     Ok(changed.then(|| yaml::write(&template)))
 }
 
+/// Returns why resources of a type are not in templates, and what to do instead.
+const fn reason_outside(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Parameter => {
+            Some("CloudFormation cannot create a SecureString; cargo xtask deploy makes it through the AWS SDK")
+        }
+        Kind::Account => Some(
+            "The account's role for API Gateway's logs is shared by all its APIs; if aws apigateway get-account shows none, cargo xtask deploy sets one",
+        ),
+        Kind::Api
+        | Kind::Authorizer
+        | Kind::Deployment
+        | Kind::Integration
+        | Kind::Route
+        | Kind::RouteResponse
+        | Kind::Stage
+        | Kind::Table
+        | Kind::Role
+        | Kind::RolePolicy
+        | Kind::Function
+        | Kind::Alias
+        | Kind::Permission
+        | Kind::Url
+        | Kind::LogGroup
+        | Kind::Alarm
+        | Kind::Dashboard => None,
+    }
+}
+
 fn template_resource(
     graph: &Graph,
     renderer: &Renderer<'_>,
@@ -422,7 +452,7 @@ fn digest(properties: &BTreeMap<String, Json>) -> String {
 /// Returns whether CloudFormation wants tags as `[{Key, Value}]`; API Gateway's v2 types take a map.
 const fn tags_are_a_list(kind: Kind) -> bool {
     match kind {
-        Kind::Table | Kind::Role | Kind::Function | Kind::LogGroup | Kind::Parameter => true,
+        Kind::Table | Kind::Role | Kind::Function | Kind::LogGroup | Kind::Parameter | Kind::Alarm => true,
         Kind::Api
         | Kind::Authorizer
         | Kind::Deployment
@@ -433,7 +463,9 @@ const fn tags_are_a_list(kind: Kind) -> bool {
         | Kind::RolePolicy
         | Kind::Alias
         | Kind::Permission
-        | Kind::Url => false,
+        | Kind::Url
+        | Kind::Account
+        | Kind::Dashboard => false,
     }
 }
 
@@ -462,22 +494,24 @@ fn asset_bucket() -> Json {
     })
 }
 
-/// Returns what CloudFormation ignores and people need: the secrets that must exist before the stack does.
+/// Returns what CloudFormation ignores and people need: what must exist before the stack does.
 fn metadata(graph: &Graph, renderer: &Renderer<'_>) -> Result<Json, SynthError> {
-    let mut secrets = BTreeMap::new();
-    for (id, resource) in graph
-        .resources()
-        .iter()
-        .filter(|(_, resource)| !resource.kind.is_made_by_cloudformation())
-    {
-        let name = match resource.properties.get("Name") {
+    let mut outside = BTreeMap::new();
+    for (id, resource) in graph.resources() {
+        let Some(note) = reason_outside(resource.kind) else {
+            continue;
+        };
+        let name = match resource
+            .properties
+            .get("Name")
+            .or(resource.properties.get("LogRoleName"))
+        {
             Some(name) => renderer.text(&format!("resource {id}"), name)?,
             None => Json::Null,
         };
-        let note = "CloudFormation cannot create a SecureString; cargo xtask deploy makes it through the AWS SDK";
-        secrets.insert(id.as_str(), json!({ "Name": name, "Note": note }));
+        outside.insert(id.as_str(), json!({ "Name": name, "Note": note }));
     }
-    Ok(json!({ "stackwright": { "Stack": graph.stack().to_string(), "OutsideOfTemplate": secrets } }))
+    Ok(json!({ "stackwright": { "Stack": graph.stack().to_string(), "OutsideOfTemplate": outside } }))
 }
 
 fn contains_package(value: &Value) -> bool {

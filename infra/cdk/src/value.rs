@@ -54,6 +54,48 @@ impl Value {
         Self::List(items.into_iter().map(Into::into).collect())
     }
 
+    /// Returns the text of this value as JSON; what is known later is filled in as text, too.
+    #[must_use]
+    pub fn into_json_text(self) -> Self {
+        let mut pieces = Vec::new();
+        self.write_json(&mut pieces);
+        Self::Join(pieces)
+    }
+
+    fn write_json(self, pieces: &mut Vec<Self>) {
+        match self {
+            Self::Bool(value) => push_text(pieces, &value.to_string()),
+            Self::Integer(value) => push_text(pieces, &value.to_string()),
+            Self::String(text) => push_text(pieces, &Json::from(text).to_string()),
+            Self::List(items) => {
+                for (index, item) in items.into_iter().enumerate() {
+                    push_text(pieces, if index == 0 { "[" } else { "," });
+                    item.write_json(pieces);
+                }
+                push_text(pieces, "]");
+            }
+            Self::Map(entries) => {
+                for (index, (key, entry)) in entries.into_iter().enumerate() {
+                    push_text(pieces, if index == 0 { "{" } else { "," });
+                    push_text(pieces, &format!("{}:", Json::from(key)));
+                    entry.write_json(pieces);
+                }
+                push_text(pieces, "}");
+            }
+            // Names, ARNs, Regions and ids have no character that JSON would escape.
+            text @ (Self::Join(_)
+            | Self::Attribute { .. }
+            | Self::Partition
+            | Self::Region
+            | Self::AccountId
+            | Self::Package(_)) => {
+                push_text(pieces, "\"");
+                pieces.push(text);
+                push_text(pieces, "\"");
+            }
+        }
+    }
+
     /// Calls `visit` for every reference to an attribute inside this value.
     pub fn references(&self, visit: &mut impl FnMut(&LogicalId, &'static str)) {
         match self {
@@ -122,6 +164,14 @@ impl Value {
     }
 }
 
+/// Adds a text to those before it.
+fn push_text(pieces: &mut Vec<Value>, more: &str) {
+    match pieces.last_mut() {
+        Some(Value::String(text)) => text.push_str(more),
+        Some(_) | None => pieces.push(more.into()),
+    }
+}
+
 /// What cannot be resolved yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unknown {
@@ -175,7 +225,10 @@ impl Context {
                 format!("parameter/{}", physical.trim_start_matches('/')),
             ),
             Kind::Function => ("lambda", region.as_str(), format!("function:{physical}")),
+            Kind::Alarm => ("cloudwatch", region.as_str(), format!("alarm:{physical}")),
+            Kind::Dashboard => ("cloudwatch", "", format!("dashboard/{physical}")),
             Kind::RolePolicy
+            | Kind::Account
             | Kind::Alias
             | Kind::Permission
             | Kind::Url

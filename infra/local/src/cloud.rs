@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm, unkind};
+use crate::{apigatewayv2, cloudwatch, dynamodb, gateway, iam, lambda, logs, ssm, unkind};
 
 /// Where this cloud pretends to be.
 #[derive(Clone, Debug)]
@@ -34,6 +34,7 @@ pub(crate) struct Cloud {
     /// `http://127.0.0.1:PORT`, without a trailing slash.
     pub(crate) endpoint: String,
     pub(crate) apigatewayv2: apigatewayv2::ApiGateway,
+    pub(crate) cloudwatch: cloudwatch::CloudWatch,
     pub(crate) dynamodb: dynamodb::DynamoDb,
     pub(crate) gateway: gateway::Gateway,
     pub(crate) iam: iam::Iam,

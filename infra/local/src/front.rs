@@ -28,7 +28,7 @@ use crate::persist::Keeper;
 use crate::route::{self, Scope};
 use crate::unkind::{Call, Unkind, Unkindness};
 use crate::wire::{ApiError, Request, Response, rest_json};
-use crate::{apigatewayv2, dynamodb, gateway, iam, lambda, logs, ssm, sts};
+use crate::{apigatewayv2, cloudwatch, dynamodb, gateway, iam, lambda, logs, ssm, sts};
 
 /// Larger bodies, such as packages, are decoded and digested on a thread of their own, so that no other call waits for it.
 const LARGE_BODY_BYTES: usize = 100_000;
@@ -40,7 +40,16 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// The same in all regions: clients sign with the region of the global endpoint, or with their own.
 const GLOBAL_SERVICES: [&str; 2] = ["iam", "sts"];
 /// Names as they stand in a credential scope.
-const SERVICES: [&str; 7] = ["apigateway", "dynamodb", "iam", "lambda", "logs", "ssm", "sts"];
+const SERVICES: [&str; 8] = [
+    "apigateway",
+    "dynamodb",
+    "iam",
+    "lambda",
+    "logs",
+    "monitoring",
+    "ssm",
+    "sts",
+];
 
 /// How to start a [`LocalCloud`].
 #[derive(Clone, Debug)]
@@ -140,6 +149,7 @@ impl LocalCloud {
             account: Account { id: account, region },
             endpoint: format!("http://{address}"),
             apigatewayv2: apigatewayv2::ApiGateway::default(),
+            cloudwatch: cloudwatch::CloudWatch::default(),
             dynamodb: dynamodb::DynamoDb::start(database.as_deref())
                 .await
                 .map_err(StartError::DynamoDb)?,
@@ -328,6 +338,7 @@ async fn serve(cloud: &SharedCloud, service: &str, request: Request) -> Response
         "iam" => iam::handle(cloud, request).await,
         "lambda" => lambda::handle(cloud, request).await,
         "logs" => logs::handle(cloud, request).await,
+        "monitoring" => cloudwatch::handle(cloud, request).await,
         "ssm" => ssm::handle(cloud, request).await,
         "sts" => sts::handle(cloud, request).await,
         other => Protocol::of(&request.headers).render(&unknown_service(other)),

@@ -10,6 +10,7 @@
 
 mod apigatewayv2;
 mod cloud;
+mod cloudwatch;
 mod dynamodb;
 mod front;
 mod gateway;

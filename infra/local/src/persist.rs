@@ -23,9 +23,10 @@ const SAVE_INTERVAL: Duration = Duration::from_millis(500);
 const READING_VERBS: [&str; 5] = ["Describe", "Filter", "Get", "List", "Query"];
 
 /// Returns all states that are kept, by the names of their files.
-fn stores(cloud: &Cloud) -> [(&'static str, &dyn Store); 6] {
+fn stores(cloud: &Cloud) -> [(&'static str, &dyn Store); 7] {
     [
         ("apigatewayv2", cloud.apigatewayv2.kept()),
+        ("cloudwatch", cloud.cloudwatch.kept()),
         ("dynamodb", cloud.dynamodb.kept()),
         ("iam", cloud.iam.kept()),
         ("lambda", cloud.lambda.kept()),

@@ -27,13 +27,14 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::identity::Identity;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::Full;
 
 use crate::credentials::CachedCredentials;
 pub use crate::endpoint::percent_encode;
 pub use crate::error::{CallError, ClientError};
 use crate::transport::Transport;
+pub use http::Method;
 
 /// A whole call, from the first byte sent to the last byte read, ends within this time; see [`UPLOAD_BYTES_PER_SECOND`].
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -135,13 +136,23 @@ impl Client {
             headers: &headers,
             body: Bytes::from(input.to_string()),
         };
+        self.json(call).await
+    }
+
+    /// Makes a call whose answer is JSON, or empty: then it is `{}`.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn json(&self, call: Call<'_>) -> Result<serde_json::Value, CallError> {
+        let name = error::name(call.service, call.operation);
         let answer = self.send(call).await?;
         // Some operations answer with an empty body where the model has no output.
         if answer.body.is_empty() {
             return Ok(serde_json::Value::Object(serde_json::Map::new()));
         }
         serde_json::from_slice(&answer.body).map_err(|source| CallError::Answer {
-            call: error::name(service, operation),
+            call: name,
             source: source.into(),
         })
     }

@@ -76,6 +76,7 @@ impl CloudFormation<'_> {
             "AWS::IAM::Role" => own("RoleName"),
             "AWS::Lambda::Function" | "AWS::Lambda::Version" => own("FunctionName"),
             "AWS::Logs::LogGroup" => own("LogGroupName"),
+            "AWS::CloudWatch::Alarm" => own("AlarmName"),
             "AWS::ApiGatewayV2::Stage" => own("StageName"),
             // The name in the graph ends where the digest of the snapshot begins: 16 digits.
             "AWS::ApiGatewayV2::Deployment" => common::assigned(&name[..name.len() - 16]),
@@ -103,6 +104,7 @@ impl CloudFormation<'_> {
                 common::assigned(function.unwrap())
             }
             ("AWS::Lambda::Function", "Arn") => format!("arn:aws:lambda:{region}:{account}:function:{reference}"),
+            ("AWS::CloudWatch::Alarm", "Arn") => format!("arn:aws:cloudwatch:{region}:{account}:alarm:{reference}"),
             (kind, attribute) => panic!("GetAtt {kind}.{attribute}"),
         }
     }
@@ -152,8 +154,8 @@ fn compare(label: &str, region: &str, graph: &Graph, made: BTreeMap<LogicalId, M
     for (id, properties) in made {
         let kind = graph.resources()[&id].kind;
         let entry = &resources[template_id(graph, &id)];
-        if kind == Kind::Parameter {
-            assert!(entry.is_null(), "{label}: CloudFormation cannot make {id}");
+        if matches!(kind, Kind::Parameter | Kind::Account) {
+            assert!(entry.is_null(), "{label}: {id} is not CloudFormation's to make");
             continue;
         }
         assert_eq!(entry["Type"], kind.cloudformation_type(), "{label}: {id}");

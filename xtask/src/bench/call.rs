@@ -25,6 +25,13 @@ pub(crate) struct Call {
     pub(crate) in_flight: usize,
 }
 
+impl Call {
+    /// Returns how long it took.
+    pub(crate) fn duration(&self) -> Duration {
+        self.end.saturating_sub(self.start)
+    }
+}
+
 /// What a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

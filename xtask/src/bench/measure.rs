@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use infra_aws::{AwsCloud, Session, SessionOptions, StateTable};
+use infra_aws::{AwsCloud, Connection, SessionOptions, StateTable};
 use infra_cdk::{Graph, Kind, StackId};
 use infra_engine::{Action, Engine, Header, Packages, Plan, Prepared, Report, Step, Store, StoreError};
 use infra_local::Unkindness;
@@ -129,30 +129,41 @@ pub(crate) async fn run(
     proxy: &Proxy,
     region: &str,
     subject: &Subject,
-    waits: &Waits,
+    unkindness: &Unkindness,
 ) -> Result<BTreeMap<Phase, Measured>, Failure> {
     let mut measured = BTreeMap::new();
     for phase in Phase::ALL {
-        measured.insert(phase, one(proxy, region, subject, phase, waits).await?);
+        measured.insert(phase, one(proxy, region, subject, phase, unkindness).await?);
     }
     Ok(measured)
 }
 
 /// Measures one phase; those before it have been.
-async fn one(proxy: &Proxy, region: &str, subject: &Subject, phase: Phase, waits: &Waits) -> Result<Measured, Failure> {
+async fn one(
+    proxy: &Proxy,
+    region: &str,
+    subject: &Subject,
+    phase: Phase,
+    unkindness: &Unkindness,
+) -> Result<Measured, Failure> {
     proxy.idle().await;
     proxy.clear(None);
     let started = Instant::now();
     let (plan, changed) = self::phase(proxy, region, subject, phase).await?;
     let elapsed = started.elapsed();
     proxy.idle().await;
-    let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    let chain = plan.critical_path(|step| millis(waits.of(step)).max(round_trips(step)));
+    let calls = proxy.calls();
+    let waits = Waits {
+        round_trip: calls.iter().map(Call::duration).min().unwrap_or_default(),
+        unkindness: unkindness.clone(),
+    };
+    let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    let chain = plan.critical_path(|step| micros(waits.of(step)));
     Ok(Measured {
         elapsed,
-        calls: proxy.calls(),
+        calls,
         changed,
-        critical: least(phase, &chain, waits),
+        critical: least(phase, &chain, &waits),
         chain: chain
             .iter()
             .map(|step| format!("{} {}", step.action, step.id))
@@ -178,10 +189,16 @@ async fn phase(proxy: &Proxy, region: &str, subject: &Subject, phase: Phase) -> 
         endpoint_url: Some(proxy.endpoint()),
         credentials: Some((credential.clone(), credential)),
     };
-    let session = Session::open(options)
-        .await
-        .map_err(|error| Failure::session(error, &scope))?;
-    let store = StateTable::new(session.clone());
+    let failed = |error| Failure::session(error, &scope);
+    let connection = Connection::open(options).await.map_err(failed)?;
+    let store = StateTable::new(connection.clone());
+    let ahead = async {
+        if phase != Phase::StateTable {
+            store.read_ahead(graph.stack()).await;
+        }
+    };
+    let (session, ()) = tokio::join!(connection.identify(), ahead);
+    let session = session.map_err(failed)?;
     if phase == Phase::StateTable {
         store
             .prepare()
@@ -221,13 +238,12 @@ async fn phase(proxy: &Proxy, region: &str, subject: &Subject, phase: Phase) -> 
     }
 }
 
-/// What takes time, besides this machine.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Waits {
-    /// A round trip.
-    pub(crate) latency: Duration,
+/// What takes time, whoever deploys.
+struct Waits {
+    /// The fastest call: the latency, and what the cloud and the proxy need for a call that nothing else delays.
+    round_trip: Duration,
     /// Until a role can be assumed, a function is active, and a table is active or gone.
-    pub(crate) unkindness: Unkindness,
+    unkindness: Unkindness,
 }
 
 impl Waits {
@@ -236,25 +252,25 @@ impl Waits {
         let unkind = &self.unkindness;
         let waits = match (step.kind, step.action) {
             // Its role has one policy, which is written meanwhile.
-            (Kind::Function, Action::Create) => unkind.role.saturating_sub(self.latency) + unkind.pending,
+            (Kind::Function, Action::Create) => unkind.role.saturating_sub(self.round_trip) + unkind.pending,
             (Kind::Function, Action::Update) => unkind.pending,
             (Kind::Table, Action::Create | Action::Delete) => unkind.creating,
             _ => Duration::ZERO,
         };
-        self.latency * round_trips(step) + waits
+        self.round_trip * round_trips(step) + waits
     }
 }
 
-/// Returns what a phase takes at least, by what follows each other: whose account it is, what is recorded, what is there
+/// Returns what a phase takes at least, by what follows each other: whose account it is and what is recorded, what is there
 /// (nothing is asked at a destruction), the lock, the longest chain of steps, and the lock's release.
 fn least(phase: Phase, chain: &[&Step], waits: &Waits) -> Duration {
     let steps: Duration = chain.iter().map(|step| waits.of(step)).sum();
-    let latency = waits.latency;
+    let call = waits.round_trip;
     match phase {
-        Phase::StateTable => latency * 4 + waits.unkindness.creating,
-        Phase::NoChange => latency * 3,
-        Phase::First | Phase::OneFunction => latency * (3 + 1) + steps + latency,
-        Phase::Destroy => latency * (2 + 1) + steps + latency,
+        Phase::StateTable => call * 4 + waits.unkindness.creating,
+        Phase::NoChange => call * 2,
+        Phase::First | Phase::OneFunction => call * (2 + 1) + steps + call,
+        Phase::Destroy => call * (1 + 1) + steps + call,
     }
 }
 
@@ -303,7 +319,7 @@ mod tests {
             });
             measured.insert(
                 phase,
-                one(&proxy, "us-east-1", &subject, phase, &Waits::default())
+                one(&proxy, "us-east-1", &subject, phase, &Unkindness::default())
                     .await
                     .unwrap(),
             );
@@ -327,7 +343,7 @@ mod tests {
         let unchanged = &phases[&Phase::NoChange];
         assert_eq!(unchanged.count(Purpose::Mutating), 0, "{:?}", unchanged.operations());
         assert_eq!(unchanged.changed, 0);
-        assert!(unchanged.sequential() <= 3, "{:?}", unchanged.calls);
+        assert!(unchanged.sequential() <= 2, "{:?}", unchanged.calls);
         let one = &phases[&Phase::OneFunction];
         assert!(one.count(Purpose::Mutating) <= 4, "{:?}", one.operations());
         let destroy = &phases[&Phase::Destroy];

@@ -36,7 +36,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Returns the time as a multiple of the critical path; `None` without latency.
+    /// Returns the time as a multiple of the critical path; `None` where nothing was called.
     fn ratio(&self) -> Option<f64> {
         (!self.critical.is_zero()).then(|| self.elapsed.as_secs_f64() / self.critical.as_secs_f64())
     }
@@ -62,7 +62,7 @@ impl Figures {
                 phase: *phase,
                 elapsed: median.elapsed,
                 median,
-                critical: busiest.critical,
+                critical: median.critical,
                 sequential: runs.iter().map(|run| run.sequential()).min()?,
                 busiest,
             })

@@ -204,11 +204,7 @@ async fn once(
         .await
         .map_err(|error| Failure::new("the proxy did not start").because(error))?;
     proxy.set_latency(options.latency);
-    let waits = measure::Waits {
-        latency: options.latency,
-        unkindness: options.unkind.settings.clone(),
-    };
-    let measured = Box::pin(measure::run(&proxy, region, subject, &waits)).await;
+    let measured = Box::pin(measure::run(&proxy, region, subject, &options.unkind.settings)).await;
     if let Some(cloud) = cloud {
         cloud.stop().await;
     }

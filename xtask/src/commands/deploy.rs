@@ -147,11 +147,10 @@ pub(crate) enum Found {
 /// What could not be read, who deploys, or that the stage belongs to another engine than the one that is asked for.
 pub(crate) async fn read(target: &Target, options: Option<&Deploy>) -> Result<Found, Failure> {
     let asked = cloudformation::asked(target, options)?;
-    let session = target.session().await?;
+    let (session, mut engine) = target.open().await?;
     if asked == Some(EngineName::CloudFormation) {
         return Ok(Found::CloudFormation(session));
     }
-    let mut engine = target.engine(&session);
     if let Some(options) = options {
         engine = engine.adopting(options.adopt);
         if options.no_wait {

@@ -29,8 +29,7 @@ pub(crate) async fn run(app: &App, options: &Deploy, progress: &Progress) -> Res
     let stack = declared.graph.stack().clone();
     let failed = |error| Failure::engine(format!("{stack} cannot be rolled back"), error, &declared.scope());
     progress.begun("rollback", &declared.graph, &declared.stage.region);
-    let session = app.interrupt.or(Box::pin(declared.session())).await?;
-    let mut engine = declared.engine(&session);
+    let (session, mut engine) = app.interrupt.or(Box::pin(declared.open())).await?;
     if options.no_wait {
         engine = engine.without_waiting();
     }

@@ -26,8 +26,7 @@ async fn destroy(app: &App, options: &Destroy, progress: &Progress) -> Result<Ex
     let scope = target.scope().with_again("destroy");
     progress.begun("destroy", &target.graph, &target.stage.region);
     let reading = app.interrupt.or(Box::pin(async {
-        let session = target.session().await?;
-        let mut engine = target.engine(&session);
+        let (session, mut engine) = target.open().await?;
         if options.no_wait {
             engine = engine.without_waiting();
         }

@@ -161,14 +161,8 @@ impl Development<'_> {
     async fn deploy_in_process(&mut self) -> Result<(), Failure> {
         let target = self.target()?;
         let names = package::binaries(&target.graph);
-        let (packages, session) = Box::pin(async {
-            tokio::try_join!(
-                package::build(&self.app.workspace, &target.stage, &names),
-                target.session()
-            )
-        })
-        .await?;
-        let engine = target.engine(&session);
+        let packages = Box::pin(package::build(&self.app.workspace, &target.stage, &names)).await?;
+        let (session, engine) = Box::pin(target.open()).await?;
         let prepared = Box::pin(deploy::plan_all(&engine, &target, &packages)).await?;
         let progress = Progress::start(false);
         progress.planned(&prepared.plan);
@@ -214,8 +208,7 @@ impl Development<'_> {
             return Err(Failure::new("the changed stack could not be deployed; see above").help("correct it and save"));
         }
         let target = self.target()?;
-        let session = target.session().await?;
-        let outputs = outputs::read(&target, &session).await?;
+        let (session, outputs) = outputs::open(&target).await?;
         self.note(session, outputs);
         Ok(())
     }

@@ -29,9 +29,8 @@ pub(crate) async fn run(app: &App, options: &Logs) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let scope = target.scope();
     let printing = async {
-        let session = target.session().await?;
-        let functions = outputs::read(&target, &session).await?.functions;
-        let functions = select(functions, &options.functions)?;
+        let (session, outputs) = outputs::open(&target).await?;
+        let functions = select(outputs.functions, &options.functions)?;
         let pace = if session.endpoint_url().is_some() {
             POLL_LOCAL
         } else {

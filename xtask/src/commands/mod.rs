@@ -12,7 +12,9 @@ mod hooks;
 mod local;
 mod logs;
 mod migrate;
+mod new;
 pub(crate) mod outputs;
+mod policy;
 mod rollback;
 mod sim;
 mod state;
@@ -69,6 +71,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Outputs => Box::pin(outputs::run(&app)).await,
         Command::Logs(options) => Box::pin(logs::run(&app, &options)).await,
         Command::Token(options) => Box::pin(token::run(&app, &options)).await,
+        Command::New(options) => new::run(&app, &options).await,
+        Command::Policy(options) => Box::pin(policy::run(&app, &options)).await,
         Command::Synth(options) => synth::run(&app, &options).await,
         Command::Bench(options) => Box::pin(bench::run(&app, &options)).await,
         Command::Sim(options) => sim::run(&app, options),

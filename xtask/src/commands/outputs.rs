@@ -6,7 +6,7 @@ use infra_cdk::EngineName;
 use crate::commands::{App, DEFAULT_STAGE, cloudformation};
 use crate::failure::{Exit, Failure};
 use crate::outputs::Outputs;
-use crate::target::Target;
+use crate::target::{AwsEngine, Target};
 use crate::ui;
 
 /// Runs it.
@@ -15,10 +15,7 @@ use crate::ui;
 /// When the stage is not deployed or cannot be read.
 pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
-    let outputs = app
-        .interrupt
-        .or(Box::pin(async { read(&target, &target.session().await?).await }))
-        .await?;
+    let (_, outputs) = app.interrupt.or(Box::pin(open(&target))).await?;
     if app.wants_json() {
         ui::json(&outputs.json())?;
     } else {
@@ -27,14 +24,27 @@ pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// Opens a session and reads the outputs of a deployed stage.
+///
+/// # Errors
+/// As [`Target::session`] and [`read`].
+pub(crate) async fn open(target: &Target) -> Result<(Session, Outputs), Failure> {
+    let (session, engine) = target.open().await?;
+    let outputs = recorded(target, &session, &engine).await?;
+    Ok((session, outputs))
+}
+
 /// Reads the outputs of a deployed stage.
 ///
 /// # Errors
 /// When it is not deployed or cannot be read.
 pub(crate) async fn read(target: &Target, session: &Session) -> Result<Outputs, Failure> {
+    recorded(target, session, &target.engine(session)).await
+}
+
+async fn recorded(target: &Target, session: &Session, engine: &AwsEngine) -> Result<Outputs, Failure> {
     let scope = target.scope();
-    let record = target
-        .engine(session)
+    let record = engine
         .record(&target.graph)
         .await
         .map_err(|error| Failure::engine("the record cannot be read", error, &scope))?

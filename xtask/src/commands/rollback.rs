@@ -26,8 +26,7 @@ async fn rollback(app: &App, progress: &Progress) -> Result<Exit, Failure> {
     let scope = target.scope().with_again("rollback");
     progress.begun("rollback", &target.graph, &target.stage.region);
     let reading = app.interrupt.or(Box::pin(async {
-        let session = target.session().await?;
-        let engine = target.engine(&session);
+        let (session, engine) = target.open().await?;
         match engine.plan_rollback(&target.graph).await {
             Ok(prepared) => Ok((session, engine, Some(prepared))),
             Err(EngineError::OtherEngine { .. }) => Ok((session, engine, None)),

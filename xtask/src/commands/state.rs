@@ -20,8 +20,7 @@ use crate::ui::{self, BOLD};
 pub(crate) async fn run(app: &App, command: StateCommand) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let run = async {
-        let session = target.session().await?;
-        let engine = target.engine(&session);
+        let (session, engine) = target.open().await?;
         match command {
             StateCommand::Show => show(app, &target, &session, &engine).await,
             StateCommand::Rebuild => rebuild(app, &target, &engine).await,

@@ -30,8 +30,7 @@ async fn print(app: &App, claims: &TokenClaims, as_link: bool) -> Result<Exit, F
     let (token, page) = app
         .interrupt
         .or(Box::pin(async {
-            let session = target.session().await?;
-            let outputs = outputs::read(&target, &session).await?;
+            let (session, outputs) = outputs::open(&target).await?;
             let token = of_stage(&target, &session, &outputs, claims).await?;
             Ok::<_, Failure>((token, outputs.web_url))
         }))
@@ -69,8 +68,7 @@ async fn rotate(app: &App) -> Result<Exit, Failure> {
 
 /// Returns the new key's name.
 async fn replace_key(target: &Target) -> Result<String, Failure> {
-    let session = target.session().await?;
-    let outputs = outputs::read(target, &session).await?;
+    let (session, outputs) = outputs::open(target).await?;
     let (parameter, text) = key_of(target, &session, &outputs).await?;
     let unmade = |error| Failure::cloud("no new key could be made", error, &target.scope());
     let new = SecretText::random(KEY_BYTES).map_err(unmade)?;

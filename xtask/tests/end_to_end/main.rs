@@ -14,6 +14,7 @@ mod history;
 mod interrupts;
 mod kill;
 mod limits;
+mod observability;
 mod overlap;
 mod planning;
 mod refusals;

@@ -54,7 +54,10 @@ pub(crate) async fn reconcile(
         | Kind::Permission
         | Kind::Url
         | Kind::LogGroup
-        | Kind::Parameter => Err(crate::cloud::misdirected(desired.kind)),
+        | Kind::Parameter
+        | Kind::Account
+        | Kind::Alarm
+        | Kind::Dashboard => Err(crate::cloud::misdirected(desired.kind)),
     }
 }
 
@@ -119,7 +122,10 @@ pub(crate) async fn delete(session: &Session, target: &Target, id: &str) -> Resu
         | Kind::Permission
         | Kind::Url
         | Kind::LogGroup
-        | Kind::Parameter => Err(crate::cloud::misdirected(target.kind)),
+        | Kind::Parameter
+        | Kind::Account
+        | Kind::Alarm
+        | Kind::Dashboard => Err(crate::cloud::misdirected(target.kind)),
     }
 }
 

@@ -242,7 +242,10 @@ impl Children {
             | Kind::Permission
             | Kind::Url
             | Kind::LogGroup
-            | Kind::Parameter => return None,
+            | Kind::Parameter
+            | Kind::Account
+            | Kind::Alarm
+            | Kind::Dashboard => return None,
         };
         Some(Live {
             physical_id: id.to_owned(),
@@ -318,6 +321,15 @@ fn stage(shape: &mut Shape, live: &Stage, target: &Target) {
         .set("StageName", live.stage_name())
         .set("DeploymentId", live.deployment_id())
         .set_tags(tags.as_ref(), target);
+    if let Some(settings) = live.access_log_settings() {
+        let mut log = Shape::default();
+        // Some answer the ARN with what ends those of streams.
+        let destination = settings.destination_arn().map(|arn| arn.trim_end_matches(":*"));
+        log.set("DestinationArn", destination).set("Format", settings.format());
+        if !log.0.is_empty() {
+            shape.set("AccessLogSettings", Some(log.0));
+        }
+    }
     if let Some(settings) = live.default_route_settings() {
         let mut limits = Shape::default();
         limits

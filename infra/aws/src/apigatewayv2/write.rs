@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use aws_sdk_apigatewayv2::types::{
-    AuthorizationType, AuthorizerType, DeploymentStatus, IntegrationType, ProtocolType, RouteSettings,
+    AccessLogSettings, AuthorizationType, AuthorizerType, DeploymentStatus, IntegrationType, ProtocolType,
+    RouteSettings,
 };
 use infra_cdk::Kind;
 use infra_engine::{Class, CloudError, Desired, Live, Properties};
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{api_attributes, child_attributes, observe_apis, observe_children};
 use crate::Session;
-use crate::error::{is_already_there, refused};
+use crate::error::{gone, is_already_there, refused};
 use crate::iam::ours;
 use crate::shape::{as_desired, changed_tags, declared_tags, differs, integer, is_cleared, required, text, unrecorded};
 use crate::throttle::Service;
@@ -314,6 +315,7 @@ pub(super) async fn stage(session: &Session, desired: &Desired, live: Option<&Li
                 .stage_name(name)
                 .set_deployment_id(deployment.clone())
                 .set_default_route_settings(limits(desired))
+                .set_access_log_settings(access_log(desired))
                 .set_tags(Some(declared_tags(&desired.properties).into_iter().collect()));
             let answer = session.change_api(api, "apigateway:CreateStage", call.send()).await;
             match answer {
@@ -326,14 +328,30 @@ pub(super) async fn stage(session: &Session, desired: &Desired, live: Option<&Li
             }
         }
     };
-    if differs(desired, live, "DeploymentId") || differs(desired, live, "DefaultRouteSettings") {
+    let has_access_log = live.properties.contains_key("AccessLogSettings");
+    if has_access_log && is_cleared(desired, "AccessLogSettings") {
+        let call = session
+            .apigateway()
+            .delete_access_log_settings()
+            .api_id(api)
+            .stage_name(name);
+        gone(
+            session
+                .change_api(api, "apigateway:DeleteAccessLogSettings", call.send())
+                .await,
+        )?;
+    }
+    let access_log_differs =
+        desired.properties.contains_key("AccessLogSettings") && differs(desired, live, "AccessLogSettings");
+    if differs(desired, live, "DeploymentId") || differs(desired, live, "DefaultRouteSettings") || access_log_differs {
         let call = session
             .apigateway()
             .update_stage()
             .api_id(api)
             .stage_name(name)
             .set_deployment_id(deployment)
-            .set_default_route_settings(limits(desired));
+            .set_default_route_settings(limits(desired))
+            .set_access_log_settings(access_log(desired).filter(|_| access_log_differs));
         session.change_api(api, "apigateway:UpdateStage", call.send()).await?;
     }
     sync_tags(session, desired, live, &format!("/apis/{api}/stages/{name}")).await?;
@@ -346,6 +364,16 @@ fn limits(desired: &Desired) -> Option<RouteSettings> {
         RouteSettings::builder()
             .set_throttling_rate_limit(declared.get("ThrottlingRateLimit").and_then(Json::as_f64))
             .set_throttling_burst_limit(integer(declared, "ThrottlingBurstLimit"))
+            .build(),
+    )
+}
+
+fn access_log(desired: &Desired) -> Option<AccessLogSettings> {
+    let declared = desired.properties.get("AccessLogSettings")?.as_object()?;
+    Some(
+        AccessLogSettings::builder()
+            .set_destination_arn(text(declared, "DestinationArn").map(str::to_owned))
+            .set_format(text(declared, "Format").map(str::to_owned))
             .build(),
     )
 }

@@ -20,11 +20,11 @@ use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep};
 
 use self::table::{attribute_definitions, items, key_schema, projection, shape, tag_list};
-use crate::Session;
 use crate::error::{found, gone, is_already_there, refused};
 use crate::iam::ours;
 use crate::shape::{Tags, as_desired, changed_tags, declared_tags, differs, ownership, required, text, unrecorded};
 use crate::throttle::Service;
+use crate::{Connection, Session};
 
 const POLL_FIRST: Duration = Duration::from_millis(200);
 const POLL_LAST: Duration = Duration::from_millis(500);
@@ -140,7 +140,7 @@ pub(crate) async fn delete(session: &Session, name: &str) -> Result<(), CloudErr
 }
 
 /// Waits until a table and all its indexes are active.
-pub(crate) async fn settled(session: &Session, name: &str) -> Result<(), CloudError> {
+pub(crate) async fn settled(session: &Connection, name: &str) -> Result<(), CloudError> {
     poll(session, name, Until::Active).await
 }
 
@@ -166,7 +166,7 @@ impl Until {
     }
 }
 
-async fn poll(session: &Session, name: &str, until: Until) -> Result<(), CloudError> {
+async fn poll(session: &Connection, name: &str, until: Until) -> Result<(), CloudError> {
     let deadline = Instant::now() + SETTLED_WITHIN;
     let mut pause = POLL_FIRST;
     while !until.holds(describe(session, name).await?.as_ref()) {
@@ -340,7 +340,7 @@ async fn sync_recovery(session: &Session, desired: &Desired, live: &Live) -> Res
 
 /// Switches point-in-time recovery on or off.
 pub(crate) async fn set_recovery(
-    session: &Session,
+    session: &Connection,
     name: &str,
     enabled: bool,
     days: Option<i32>,
@@ -362,7 +362,7 @@ pub(crate) async fn set_recovery(
 }
 
 /// Returns a table, or `None` when there is none of the name.
-pub(crate) async fn describe(session: &Session, name: &str) -> Result<Option<TableDescription>, CloudError> {
+pub(crate) async fn describe(session: &Connection, name: &str) -> Result<Option<TableDescription>, CloudError> {
     let call = session.dynamodb().describe_table().table_name(name);
     let answer = session
         .sdk(Service::DynamoDb, "dynamodb:DescribeTable", call.send())

@@ -9,8 +9,8 @@
 mod item;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -23,7 +23,7 @@ use infra_cdk::{LogicalId, StackId};
 use infra_engine::{Class, CloudError, Header, Outcome, Record, Store, StoreError};
 
 use self::item::{Condition, HEADER, ITEM, Item, JSON, STACK, header_item, key, outcome_item, read, read_header, text};
-use crate::Session;
+use crate::Connection;
 use crate::dynamodb::{describe, incorrect, set_recovery, settled};
 use crate::error::{found, gone, is_already_there, is_not_found};
 use crate::repeat::repeated;
@@ -42,12 +42,17 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Keeps records in DynamoDB.
 #[derive(Clone, Debug)]
 pub struct StateTable {
-    session: Session,
+    connection: Connection,
+    /// What [`StateTable::read_ahead`] has found.
+    ahead: Arc<Mutex<Option<Ahead>>>,
     /// Whether this process has made the table.
     made: Arc<AtomicBool>,
     /// Whether the table shall be made as soon as it is found missing.
     makes_early: Arc<AtomicBool>,
 }
+
+/// A stack, and what its record consists of; `None` where there is no table.
+type Ahead = (StackId, Option<Vec<Item>>);
 
 /// What a conditional write met.
 enum Met {
@@ -57,11 +62,12 @@ enum Met {
 }
 
 impl StateTable {
-    /// Returns the store in the account and Region of a session. The table is made when it is first written to.
+    /// Returns the store in the account and Region of a connection. The table is made when it is first written to.
     #[must_use]
-    pub fn new(session: Session) -> Self {
+    pub fn new(connection: Connection) -> Self {
         Self {
-            session,
+            connection,
+            ahead: Arc::default(),
             made: Arc::default(),
             makes_early: Arc::default(),
         }
@@ -78,10 +84,22 @@ impl StateTable {
     /// # Errors
     /// When it cannot be read or made.
     pub async fn prepare(&self) -> Result<(), CloudError> {
-        match repeated(|| describe(&self.session, STATE_TABLE)).await? {
+        match repeated(|| describe(&self.connection, STATE_TABLE)).await? {
             Some(table) if table.table_status() == Some(&TableStatus::Active) => Ok(()),
             Some(_) | None => self.make_patiently().await,
         }
+    }
+
+    /// Reads a stack's record before anybody asks for it, such as while it is found out whose account this is: the first
+    /// who asks for it waits for no call. What goes wrong is told to whoever asks.
+    pub async fn read_ahead(&self, stack: &StackId) {
+        if let Ok(items) = self.query(stack).await {
+            *self.ahead() = Some((stack.clone(), items));
+        }
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Option<Ahead>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn query(&self, stack: &StackId) -> Result<Option<Vec<Item>>, CloudError> {
@@ -90,7 +108,7 @@ impl StateTable {
         loop {
             let page = repeated(|| {
                 let call = self
-                    .session
+                    .connection
                     .dynamodb()
                     .query()
                     .table_name(STATE_TABLE)
@@ -99,7 +117,8 @@ impl StateTable {
                     .expression_attribute_names("#stack", STACK)
                     .expression_attribute_values(":stack", text(stack))
                     .set_exclusive_start_key(start.clone());
-                self.session.sdk(Service::DynamoDbItems, "dynamodb:Query", call.send())
+                self.connection
+                    .sdk(Service::DynamoDbItems, "dynamodb:Query", call.send())
             })
             .await;
             let Some(page) = found(page)? else {
@@ -116,7 +135,7 @@ impl StateTable {
     async fn put_header(&self, item: Item, condition: &Condition) -> Result<Met, CloudError> {
         repeated(|| {
             let put = self
-                .session
+                .connection
                 .dynamodb()
                 .put_item()
                 .table_name(STATE_TABLE)
@@ -136,7 +155,7 @@ impl StateTable {
                     },
                 }
             };
-            self.session.sdk(Service::DynamoDbItems, "dynamodb:PutItem", call)
+            self.connection.sdk(Service::DynamoDbItems, "dynamodb:PutItem", call)
         })
         .await
     }
@@ -144,7 +163,7 @@ impl StateTable {
     async fn transact(&self, items: &[TransactWriteItem]) -> Result<Met, CloudError> {
         repeated(|| {
             let transaction = self
-                .session
+                .connection
                 .dynamodb()
                 .transact_write_items()
                 .set_transact_items(Some(items.to_vec()));
@@ -164,7 +183,7 @@ impl StateTable {
                     },
                 }
             };
-            self.session
+            self.connection
                 .sdk(Service::DynamoDbItems, "dynamodb:TransactWriteItems", call)
         })
         .await
@@ -173,13 +192,13 @@ impl StateTable {
     async fn header(&self, stack: &StackId) -> Result<Option<Item>, CloudError> {
         let answer = repeated(|| {
             let call = self
-                .session
+                .connection
                 .dynamodb()
                 .get_item()
                 .table_name(STATE_TABLE)
                 .set_key(Some(key(stack, HEADER)))
                 .consistent_read(true);
-            self.session
+            self.connection
                 .sdk(Service::DynamoDbItems, "dynamodb:GetItem", call.send())
         })
         .await;
@@ -203,7 +222,7 @@ impl StateTable {
                 .map_err(incorrect)
         };
         let call = self
-            .session
+            .connection
             .dynamodb()
             .create_table()
             .table_name(STATE_TABLE)
@@ -213,13 +232,13 @@ impl StateTable {
             .key_schema(key(STACK, KeyType::Hash)?)
             .key_schema(key(ITEM, KeyType::Range)?);
         let answer = self
-            .session
+            .connection
             .sdk(Service::DynamoDb, "dynamodb:CreateTable", call.send())
             .await;
         match answer {
             Ok(_) => self.made.store(true, Ordering::Relaxed),
             Err(error) if is_already_there(&error) => {
-                let table = describe(&self.session, STATE_TABLE).await?;
+                let table = describe(&self.connection, STATE_TABLE).await?;
                 if table.is_none_or(|table| table.table_status() == Some(&TableStatus::Deleting)) {
                     return Err(CloudError {
                         class: Class::Busy,
@@ -229,7 +248,7 @@ impl StateTable {
             }
             Err(error) => return Err(error),
         }
-        settled(&self.session, STATE_TABLE).await
+        settled(&self.connection, STATE_TABLE).await
     }
 
     /// Deletes a stack's items, the header last.
@@ -271,7 +290,7 @@ impl StateTable {
         loop {
             let page = repeated(|| {
                 let mut call = self
-                    .session
+                    .connection
                     .dynamodb()
                     .scan()
                     .table_name(STATE_TABLE)
@@ -284,7 +303,7 @@ impl StateTable {
                         .filter_expression("#stack <> :stack")
                         .expression_attribute_values(":stack", text(stack));
                 }
-                self.session.sdk(Service::DynamoDb, "dynamodb:Scan", call.send())
+                self.connection.sdk(Service::DynamoDb, "dynamodb:Scan", call.send())
             })
             .await?;
             start = page.last_evaluated_key;
@@ -299,8 +318,10 @@ impl StateTable {
 
     async fn delete(&self) -> Result<(), CloudError> {
         repeated(|| async {
-            let call = self.session.dynamodb().delete_table().table_name(STATE_TABLE);
-            let answer = self.session.sdk(Service::DynamoDb, "dynamodb:DeleteTable", call.send());
+            let call = self.connection.dynamodb().delete_table().table_name(STATE_TABLE);
+            let answer = self
+                .connection
+                .sdk(Service::DynamoDb, "dynamodb:DeleteTable", call.send());
             match answer.await {
                 // Being deleted already: an earlier attempt's answer was lost.
                 Err(error) if error.code == "ResourceInUseException" => Ok(()),
@@ -334,7 +355,12 @@ impl StateTable {
 
 impl Store for StateTable {
     async fn load(&self, stack: &StackId) -> Result<Option<Record>, StoreError> {
-        let Some(items) = self.query(stack).await? else {
+        let ahead = self.ahead().take_if(|(read, _)| read == stack);
+        let items = match ahead {
+            Some((_, items)) => items,
+            None => self.query(stack).await?,
+        };
+        let Some(items) = items else {
             if self.makes_early.swap(false, Ordering::Relaxed) {
                 let table = self.clone();
                 tokio::spawn(async move { table.make_patiently().await });
@@ -402,7 +428,7 @@ impl Store for StateTable {
         if header.is_some() && self.made.swap(false, Ordering::Relaxed) {
             // Best effort and late, because a new table refuses it for a while. Without it the record can still be made
             // anew from what is deployed.
-            let _ = set_recovery(&self.session, STATE_TABLE, true, None).await;
+            let _ = set_recovery(&self.connection, STATE_TABLE, true, None).await;
         }
         Ok(())
     }

@@ -158,7 +158,7 @@ impl<'a> Renderer<'a> {
                 ],
                 _ => vec![reference],
             },
-            Kind::Table | Kind::Role | Kind::Function => match (name, self.versions.get(of)) {
+            Kind::Table | Kind::Role | Kind::Function | Kind::Alarm => match (name, self.versions.get(of)) {
                 ("Arn", _) => vec![Piece::GetAtt(self.name(of).to_owned(), name)],
                 ("Version", Some(version)) => vec![Piece::GetAtt(version.clone(), name)],
                 _ => vec![reference],
@@ -196,7 +196,9 @@ impl<'a> Renderer<'a> {
             | Kind::Stage
             | Kind::RolePolicy
             | Kind::Alias
-            | Kind::Permission => vec![reference],
+            | Kind::Permission
+            | Kind::Account
+            | Kind::Dashboard => vec![reference],
         })
     }
 }

@@ -375,7 +375,15 @@ impl State {
             Kind::RolePolicy => &[("RoleName", Kind::Role)],
             Kind::Alias | Kind::Permission => &[("FunctionName", Kind::Function)],
             Kind::Url => &[("TargetFunctionArn", Kind::Function)],
-            Kind::Api | Kind::Table | Kind::Role | Kind::Function | Kind::LogGroup | Kind::Parameter => &[],
+            Kind::Api
+            | Kind::Table
+            | Kind::Role
+            | Kind::Function
+            | Kind::LogGroup
+            | Kind::Parameter
+            | Kind::Account
+            | Kind::Alarm
+            | Kind::Dashboard => &[],
         };
         needs.iter().find_map(|(property, kind)| {
             let id = text(properties, property)?;
@@ -432,6 +440,9 @@ fn locate<'t>(
         Kind::Function => &["FunctionName"],
         Kind::LogGroup => &["LogGroupName"],
         Kind::Parameter => &["Name"],
+        Kind::Account => &[],
+        Kind::Alarm => &["AlarmName"],
+        Kind::Dashboard => &["DashboardName"],
     };
     let by_mark = matches!(
         kind,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use infra_cdk::Graph;
+use infra_cdk::{Graph, Kind};
 
 use super::{Fate, Faults, Job, World};
 
@@ -88,7 +88,7 @@ pub fn demand_nothing(world: &World, graph: &Graph) -> Result<(), String> {
     if !ended.is_complete() {
         return Err(format!("without faults, a removal ends so: {ended}"));
     }
-    if !world.things().is_empty() {
+    if !normal(world).is_empty() {
         return Err(format!("left behind:\n  {}", normal(world).join("\n  ")));
     }
     if !world.records().is_empty() {
@@ -113,7 +113,8 @@ pub fn lawful(world: &World) -> Result<(), String> {
     }
 }
 
-/// Returns what exists, one line each, with logical ids where AWS has assigned others.
+/// Returns what exists, one line each, with logical ids where AWS has assigned others. What belongs to the account as a
+/// whole is left out: it stays when a stack goes, for others.
 #[must_use]
 pub fn normal(world: &World) -> Vec<String> {
     let things = world.things();
@@ -123,6 +124,7 @@ pub fn normal(world: &World) -> Vec<String> {
         .collect();
     let mut lines: Vec<_> = things
         .iter()
+        .filter(|thing| thing.kind != Kind::Account)
         .map(|thing| {
             let properties = serde_json::Value::Object(thing.live.properties.clone());
             let line = format!("{} {:?} {properties} {:?}", thing.id, thing.kind, thing.snapshot);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use infra_cdk::{FunctionUrlAuthType, Graph, Mistakes, RemovalPolicy, Settings, Stack, Stage, Table};
+use infra_cdk::{Alarm, Dashboard, FunctionUrlAuthType, Graph, Mistakes, RemovalPolicy, Settings, Stack, Stage, Table};
 
 use super::World;
 
@@ -29,6 +29,8 @@ pub struct Shape {
     pub memory_mb: u32,
     /// Whether there is a function with an address of its own, and who may call it. The authorizer knows the address.
     pub url: Option<FunctionUrlAuthType>,
+    /// Whether there are an access log, an alarm and a dashboard.
+    pub is_watched: bool,
 }
 
 impl Shape {
@@ -53,6 +55,7 @@ impl Shape {
                 world,
                 &[None, Some(FunctionUrlAuthType::None), Some(FunctionUrlAuthType::AwsIam)],
             ),
+            is_watched: world.random(2) == 0,
         }
     }
 
@@ -97,6 +100,12 @@ impl Shape {
                 table.grant_put(function);
                 function.set_env("TABLE", &table);
             }
+        }
+        if self.is_watched {
+            api.access_log();
+            let alarm = stack.alarm("Errors", Alarm::new(authorize.metric("Errors"), 1));
+            let dashboard = Dashboard::new().graph("Messages", [api.metric("MessageCount")]);
+            stack.dashboard("Dashboard", dashboard.alarms("Alarms", [&alarm]));
         }
         stack.output("url", api.url());
         stack.build()

@@ -48,6 +48,7 @@ fn to(function: &'static str) -> infra_cdk::Graph {
         has_secret: false,
         memory_mb: 128,
         url: None,
+        is_watched: false,
     };
     shape.graph().unwrap()
 }
@@ -84,6 +85,7 @@ fn law_5_whatever_step_fails_in_whatever_way_running_again_converges() {
         has_secret: false,
         memory_mb: 128,
         url: Some(FunctionUrlAuthType::None),
+        is_watched: false,
     };
     let graph = shape.graph().unwrap();
     let judge = Judge::new(&graph).unwrap();

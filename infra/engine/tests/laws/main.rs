@@ -24,6 +24,7 @@ fn small() -> Graph {
         has_secret: false,
         memory_mb: 128,
         url: Some(FunctionUrlAuthType::None),
+        is_watched: false,
     };
     shape.graph().unwrap()
 }
@@ -37,6 +38,7 @@ fn changed() -> Graph {
         has_secret: true,
         memory_mb: 256,
         url: Some(FunctionUrlAuthType::AwsIam),
+        is_watched: false,
     };
     shape.graph().unwrap()
 }

@@ -2,10 +2,11 @@
 //!
 //! It refuses what AWS refuses, with AWS's codes: duplicates, deletes of what is in use, members that only HTTP APIs
 //! know. What it does not implement is refused with a message that says so; nothing is accepted and then ignored, but
-//! for settings that have no meaning on one machine (logging, throttling), which are kept and echoed.
+//! for settings that have no meaning on one machine (throttling, execution logs), which are kept and echoed.
 //!
 //! Read next: [`store`] for the calls on one API, [`model`] for the resources, [`snapshot`] for what the data plane sees.
 
+mod account;
 mod authorizers;
 mod body;
 mod integrations;
@@ -46,10 +47,19 @@ pub(crate) struct ApiGateway {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct State {
     apis: BTreeMap<String, ApiRecord>,
+    /// By which API Gateway writes logs.
+    #[serde(default)]
+    log_role: Option<String>,
 }
 
 /// Answers one REST JSON call, for example `POST /v2/apis`.
 pub(crate) async fn handle(cloud: &SharedCloud, request: Request) -> Response {
+    if request.uri.path() == "/account" {
+        return match account::answer(cloud, &request) {
+            Ok(account) => wire::rest_json(200, &account),
+            Err(error) => error.rest_json(),
+        };
+    }
     cloud.apigatewayv2.answer(&cloud.account, &cloud.endpoint, &request)
 }
 
@@ -114,6 +124,7 @@ impl ApiGateway {
                 None => Err(not_found("API")),
             },
             (_, ["v2", "apis", id, rest @ ..]) => {
+                account::check_access_log(state.log_role.is_some(), rest, &request.body)?;
                 let record = state.apis.get_mut(*id).ok_or_else(|| not_found("API"))?;
                 let answer = record.dispatch(method, rest, &query, &request.body)?;
                 // Stages and deployments see to themselves.

@@ -258,7 +258,7 @@ pub(crate) struct Stage {
     pub(crate) tags: Strings,
 }
 
-/// Where access logs would go; kept and echoed, none are written.
+/// Where the access log goes, and what its lines say.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AccessLogSettings {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::body::{Object, bad_request, create, not_found, optional_length, to_json, update};
-use super::model::{AuthorizationType, Authorizer, Deployment, Integration, Strings};
+use super::model::{AccessLogSettings, AuthorizationType, Authorizer, Deployment, Integration, Strings};
 use super::store::ApiRecord;
 use super::{Answer, now, random_id};
 use crate::wire::ApiError;
@@ -36,6 +36,7 @@ pub(crate) struct DeployedRoute {
 pub(crate) struct Live {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) stage_variables: Strings,
+    pub(crate) access_log: Option<AccessLogSettings>,
 }
 
 impl ApiRecord {
@@ -45,6 +46,7 @@ impl ApiRecord {
         Some(Live {
             snapshot: Arc::clone(snapshot),
             stage_variables: stage.stage_variables.clone(),
+            access_log: stage.access_log_settings.clone(),
         })
     }
 

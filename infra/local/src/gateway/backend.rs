@@ -10,6 +10,9 @@ use crate::cloud::{Account, Cloud};
 use crate::lambda::{self, Invoker, Outcome};
 use crate::wire::ApiError;
 
+/// AWS spreads the lines over streams that are named by digests.
+const ACCESS_LOG_STREAM: &str = "access";
+
 /// The other services, as seen from the front door.
 pub(super) trait Backend: Send + Sync + 'static {
     fn account(&self) -> &Account;
@@ -18,6 +21,8 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn gateway(&self) -> &Gateway;
     /// Returns what is live on a stage.
     fn live(&self, api_id: &str, stage: &str) -> Option<Live>;
+    /// Appends a line to an access log. A log group that does not exist takes none.
+    fn log(&self, group: &str, line: String);
     /// See [`lambda::invoke`].
     fn invoke(
         self: Arc<Self>,
@@ -42,6 +47,13 @@ impl Backend for Cloud {
 
     fn live(&self, api_id: &str, stage: &str) -> Option<Live> {
         self.apigatewayv2.live(api_id, stage)
+    }
+
+    fn log(&self, group: &str, line: String) {
+        let now = jiff::Timestamp::now().as_millisecond();
+        if let Err(error) = self.logs.append(group, ACCESS_LOG_STREAM, &[(now, line)]) {
+            tracing::debug!(group, %error, "a line of an access log is lost");
+        }
     }
 
     async fn invoke(self: Arc<Self>, function: String, payload: Bytes, invoker: Invoker) -> Result<Outcome, ApiError> {

@@ -13,6 +13,7 @@
 //! Read next: [`open`] for the front door, [`session`] for an open connection, [`management`] for `@connections`,
 //! [`event`] for what functions receive.
 
+mod access_log;
 mod authorize;
 mod backend;
 mod connection;

@@ -12,11 +12,12 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
+use super::access_log::{note, run_noted};
 use super::authorize::{Denial, authorize};
 use super::backend::Backend;
 use super::connection::{Connection, Ending, Peer, now, random_id};
 use super::event::Connecting;
-use super::integration::{Failure, execute_api_arn, run};
+use super::integration::{Failure, execute_api_arn};
 use super::{Address, session};
 use crate::apigatewayv2::snapshot::Live;
 use crate::wire::{self, Response};
@@ -112,19 +113,16 @@ async fn admit<B: Backend>(backend: &Arc<B>, live: &Live, connecting: &Connectin
         None => None,
         Some(authorizer) => {
             let decision = authorize(backend, authorizer, connecting, &live.stage_variables).await;
-            Some(decision.map_err(|denial| Refusal::denied(peer, &denial))?)
+            Some(decision.map_err(|denial| {
+                let refusal = Refusal::denied(peer, &denial);
+                note(backend.as_ref(), live, &connecting.context(), refusal.status, None);
+                refusal
+            })?)
         }
     };
     let source_arn = execute_api_arn(backend.as_ref(), peer, &format!("{}/$connect", peer.stage));
     let event = connecting.connect_event(authorizer.as_ref(), &live.stage_variables);
-    let answer = run(
-        backend,
-        route.integration.as_ref(),
-        &live.stage_variables,
-        source_arn,
-        &event,
-    )
-    .await;
+    let answer = run_noted(backend, live, route.integration.as_ref(), source_arn, &event).await;
     let answer = answer.map_err(|failure| Refusal::failed(peer, &failure))?;
     if !(200..300).contains(&answer.status) {
         return Err(Refusal {

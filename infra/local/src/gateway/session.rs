@@ -16,10 +16,11 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite;
 
 use super::Limits;
+use super::access_log::run_noted;
 use super::backend::Backend;
 use super::connection::{Connection, Ending, Peer, Socket, now, random_id};
 use super::event::{disconnect_event, message_event};
-use super::integration::{execute_api_arn, run};
+use super::integration::execute_api_arn;
 use crate::apigatewayv2::selection::Expression;
 use crate::apigatewayv2::snapshot::{DeployedRoute, Live};
 
@@ -87,15 +88,7 @@ pub(super) async fn disconnect<B: Backend>(
     };
     let event = disconnect_event(peer, authorizer, ending, &live.stage_variables);
     let source_arn = execute_api_arn(backend.as_ref(), peer, &format!("{}/$disconnect", peer.stage));
-    if let Err(failure) = run(
-        backend,
-        route.integration.as_ref(),
-        &live.stage_variables,
-        source_arn,
-        &event,
-    )
-    .await
-    {
+    if let Err(failure) = run_noted(backend, &live, route.integration.as_ref(), source_arn, &event).await {
         tracing::warn!(connection = peer.id, "$disconnect: {failure}");
     }
 }
@@ -246,15 +239,7 @@ async fn run_route<B: Backend>(
     let peer = &connection.peer;
     let (event, request_id) = message_event(connection, &route.route_key, body, &live.stage_variables);
     let source_arn = execute_api_arn(backend.as_ref(), peer, &format!("{}/{}", peer.stage, route.route_key));
-    match run(
-        backend,
-        route.integration.as_ref(),
-        &live.stage_variables,
-        source_arn,
-        &event,
-    )
-    .await
-    {
+    match run_noted(backend, live, route.integration.as_ref(), source_arn, &event).await {
         Ok(answer) if route.replies => answer.body,
         Ok(_) => None,
         Err(failure) => {

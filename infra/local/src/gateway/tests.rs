@@ -52,6 +52,7 @@ struct TestCloud {
     gateway: Gateway,
     functions: Mutex<HashMap<String, Function>>,
     calls: Mutex<Vec<Call>>,
+    access_log: Mutex<Vec<(String, String)>>,
 }
 
 impl Backend for TestCloud {
@@ -69,6 +70,10 @@ impl Backend for TestCloud {
 
     fn live(&self, api_id: &str, stage: &str) -> Option<Live> {
         self.control.live(api_id, stage)
+    }
+
+    fn log(&self, group: &str, line: String) {
+        self.access_log.lock().unwrap().push((group.to_owned(), line));
     }
 
     async fn invoke(self: Arc<Self>, function: String, payload: Bytes, invoker: Invoker) -> Result<Outcome, ApiError> {
@@ -113,6 +118,7 @@ impl Setup {
             gateway: Gateway::with_limits(limits),
             functions: Mutex::default(),
             calls: Mutex::default(),
+            access_log: Mutex::default(),
         });
         let app = Router::new().fallback(front).with_state(Arc::clone(&cloud));
         tokio::spawn(async move {

@@ -10,7 +10,7 @@ mod document;
 mod policies;
 mod roles;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,9 @@ struct Role {
     tags: BTreeMap<String, String>,
     /// Inline policies as they were sent, by name.
     policies: BTreeMap<String, String>,
+    /// ARNs of managed policies. What these say is not known here: they grant nothing to functions.
+    #[serde(default)]
+    attached: BTreeSet<String>,
 }
 
 impl Iam {
@@ -70,6 +73,13 @@ impl Iam {
             .roles
             .values()
             .any(|role| role.arn == role_arn && document::trusts(&role.trust, service))
+    }
+
+    /// Returns whether a role may do anything at all.
+    pub(crate) fn has_policy(&self, role_arn: &str) -> bool {
+        let state = self.state.read();
+        let mut roles = state.roles.values().filter(|role| role.arn == role_arn);
+        roles.any(|role| !role.policies.is_empty() || !role.attached.is_empty())
     }
 
     fn role_arn(&self, name: &str) -> Option<String> {
@@ -128,8 +138,10 @@ fn act(iam: &Iam, account: &Account, action: &str, form: &Form) -> Result<String
         "GetRolePolicy" => policies::get(state, form),
         "DeleteRolePolicy" => policies::delete(state, form),
         "ListRolePolicies" => policies::list(state, form),
+        "AttachRolePolicy" => policies::attach(state, form),
+        "DetachRolePolicy" => policies::detach(state, form),
+        "ListAttachedRolePolicies" => policies::list_attached(state, form),
         // A role has none of these, but deleting one begins with asking.
-        "ListAttachedRolePolicies" => roles::list_none(state, form, "AttachedPolicies"),
         "ListInstanceProfilesForRole" => roles::list_none(state, form, "InstanceProfiles"),
         other => Err(unknown_action("iam", other)),
     }

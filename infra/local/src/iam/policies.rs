@@ -1,4 +1,4 @@
-//! Actions on the inline policies of roles.
+//! Actions on the inline policies of roles, and on which managed policies are attached to them.
 
 use super::{State, document, name, no_such_entity, page};
 use crate::query::{Form, element, percent_encode};
@@ -59,6 +59,35 @@ pub(super) fn list(state: &State, form: &Form) -> Result<String, ApiError> {
         .keys()
         .map(|key| (key.clone(), crate::wire::escape_xml(key)));
     page(form, "PolicyNames", entries)
+}
+
+pub(super) fn attach(state: &mut State, form: &Form) -> Result<String, ApiError> {
+    let arn = form.require("PolicyArn")?;
+    let role = state.role_mut(name(form, "RoleName", ROLE_NAME_MAX)?)?;
+    if !(arn.starts_with("arn:") && arn.contains(":policy/")) {
+        return Err(crate::query::invalid(format!("ARN {arn} is not valid.")));
+    }
+    role.attached.insert(arn.to_owned());
+    Ok(String::new())
+}
+
+pub(super) fn detach(state: &mut State, form: &Form) -> Result<String, ApiError> {
+    let arn = form.require("PolicyArn")?;
+    let role = state.role_mut(name(form, "RoleName", ROLE_NAME_MAX)?)?;
+    match role.attached.remove(arn) {
+        true => Ok(String::new()),
+        false => Err(no_such_entity(format!("Policy {arn} was not found."))),
+    }
+}
+
+pub(super) fn list_attached(state: &State, form: &Form) -> Result<String, ApiError> {
+    let role = state.role(name(form, "RoleName", ROLE_NAME_MAX)?)?;
+    let entries = role.attached.iter().map(|arn| {
+        let policy_name = arn.rsplit('/').next().unwrap_or(arn);
+        let xml = [element("PolicyName", policy_name), element("PolicyArn", arn)].concat();
+        (arn.clone(), xml)
+    });
+    page(form, "AttachedPolicies", entries)
 }
 
 fn no_such_policy(policy_name: &str) -> ApiError {

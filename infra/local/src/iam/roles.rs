@@ -1,6 +1,6 @@
 //! Actions on roles and their tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Role, State, document, name, page, unique_id};
 use crate::cloud::Account;
@@ -51,6 +51,7 @@ pub(super) fn create(state: &mut State, account: &Account, form: &Form) -> Resul
         max_session,
         tags,
         policies: BTreeMap::new(),
+        attached: BTreeSet::new(),
     };
     let answer = format!("<Role>{}{}</Role>", role_xml(&role), tags_xml(&role.tags));
     state.roles.insert(key, role);
@@ -88,7 +89,8 @@ pub(super) fn update_trust(state: &mut State, form: &Form) -> Result<String, Api
 
 pub(super) fn delete(state: &mut State, form: &Form) -> Result<String, ApiError> {
     let role_name = name(form, "RoleName", NAME_MAX)?;
-    if !state.role(role_name)?.policies.is_empty() {
+    let role = state.role(role_name)?;
+    if !role.policies.is_empty() || !role.attached.is_empty() {
         return Err(ApiError::new(
             409,
             "DeleteConflict",

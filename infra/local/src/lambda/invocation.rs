@@ -1,7 +1,7 @@
 //! The Invoke API, and the way from a function's name to one of its processes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +23,13 @@ const ASYNCHRONOUS_BYTES_MAX: usize = 1024 * 1024;
 /// Pauses before the retries of a failed asynchronous invocation. AWS waits one and two minutes, too long at a desk.
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
+/// First and longest pause before a throttled asynchronous invocation is tried again. AWS begins with a second too, and ends
+/// with five minutes ("How Lambda handles errors and retries with asynchronous invocation").
+const THROTTLED_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+
+/// How long an asynchronous invocation is kept, as on AWS.
+const EVENT_AGE_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// `Invoke`.
 pub(super) async fn handle(cloud: &SharedCloud, of: &FunctionRef, request: &Request) -> Result<Response, ApiError> {
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
@@ -36,7 +43,7 @@ pub(super) async fn handle(cloud: &SharedCloud, of: &FunctionRef, request: &Requ
         "Event" => {
             let (target, invocation) = prepare(cloud, of, payload, &Invoker::Account, ASYNCHRONOUS_BYTES_MAX)?;
             let version = target.version.label();
-            asynchronous(cloud, target, invocation);
+            asynchronous(cloud, of.clone(), target, invocation);
             Ok(respond(
                 202,
                 "application/json",
@@ -74,27 +81,44 @@ pub(super) async fn synchronous(
     cloud.lambda.host.run(cloud, target, invocation).await
 }
 
-/// Invokes in the background, and again after a function error or throttling, under the same request id.
-fn asynchronous(cloud: &SharedCloud, target: Target, invocation: Invocation) {
-    let weak = Arc::downgrade(cloud);
+/// Invokes in the background, under one request id: again after a function error, twice at most, and after throttling for as
+/// long as the event is kept. What the name stands for is looked up at each attempt.
+fn asynchronous(cloud: &SharedCloud, of: FunctionRef, mut target: Target, invocation: Invocation) {
+    let (weak, arrived) = (Arc::downgrade(cloud), Instant::now());
     cloud.lambda.host.spawn(async move {
-        for pause in RETRY_PAUSES.iter().map(Some).chain([None]) {
+        let mut after_errors = RETRY_PAUSES.into_iter();
+        let (mut after_throttling, longest) = THROTTLED_PAUSES;
+        loop {
             // Held for one attempt only, so that a cloud that is going away is not kept alive by its own backlog.
             let Some(cloud) = weak.upgrade() else { return };
             let result = cloud.lambda.host.run(&cloud, target.clone(), invocation.clone()).await;
             drop(cloud);
-            if matches!(&result, Ok(finished) if matches!(finished.outcome, Outcome::Success(_))) {
+            let pause = match &result {
+                Ok(finished) if matches!(finished.outcome, Outcome::Success(_)) => return,
+                Err(error) if error.status == 429 && arrived.elapsed() < EVENT_AGE_MAX => {
+                    let pause = after_throttling;
+                    after_throttling = (pause * 2).min(longest);
+                    Some(pause)
+                }
+                Ok(_) | Err(_) => after_errors.next(),
+            };
+            let Some(pause) = pause else {
+                tracing::warn!(function = %target.version.function, "asynchronous event dropped");
                 return;
-            }
-            match pause {
-                Some(pause) => tokio::time::sleep(*pause).await,
-                None => tracing::warn!(function = %target.version.function, "asynchronous event dropped after three attempts"),
+            };
+            tokio::time::sleep(pause).await;
+            let Some(cloud) = weak.upgrade() else { return };
+            match find(&cloud, &of, &Invoker::Account) {
+                Ok(found) => target = found,
+                Err(error) if error.status == 404 => return,
+                // It is being updated; then the old one serves it still.
+                Err(_) => {}
             }
         }
     });
 }
 
-/// Finds the version to run and checks whether this invoker may.
+/// Makes an invocation, and finds what it runs.
 fn prepare(
     cloud: &SharedCloud,
     of: &FunctionRef,
@@ -102,6 +126,25 @@ fn prepare(
     invoker: &Invoker,
     bytes_max: usize,
 ) -> Result<(Target, Invocation), ApiError> {
+    let target = find(cloud, of, invoker)?;
+    if payload.len() > bytes_max {
+        let message = format!("Request must be smaller than {bytes_max} bytes for the InvokeFunction operation");
+        return Err(ApiError::new(413, "RequestTooLargeException", message));
+    }
+    let invocation = Invocation {
+        request_id: request_id(),
+        invoked_arn: of.arn(&cloud.account),
+        payload: if payload.is_empty() {
+            Bytes::from_static(b"{}")
+        } else {
+            payload
+        },
+    };
+    Ok((target, invocation))
+}
+
+/// Finds the version to run and checks whether this invoker may.
+fn find(cloud: &SharedCloud, of: &FunctionRef, invoker: &Invoker) -> Result<Target, ApiError> {
     let account = &cloud.account;
     let store = cloud.lambda.store();
     // To a service without permission a missing function and a forbidden one look alike on AWS; the truth helps more.
@@ -119,10 +162,6 @@ fn prepare(
             "The operation cannot be performed at this time. The function is currently in the following state: Pending",
         ));
     }
-    if payload.len() > bytes_max {
-        let message = format!("Request must be smaller than {bytes_max} bytes for the InvokeFunction operation");
-        return Err(ApiError::new(413, "RequestTooLargeException", message));
-    }
     let archive = store
         .archives
         .get(&version.code_sha256)
@@ -134,21 +173,11 @@ fn prepare(
                 "the code of this function is lost: upload it again",
             )
         })?;
-    let target = Target {
+    Ok(Target {
         version: Arc::clone(version),
         archive,
         reserved_concurrency: function.reserved_concurrency,
-    };
-    let invocation = Invocation {
-        request_id: request_id(),
-        invoked_arn: of.arn(account),
-        payload: if payload.is_empty() {
-            Bytes::from_static(b"{}")
-        } else {
-            payload
-        },
-    };
-    Ok((target, invocation))
+    })
 }
 
 fn answer(finished: &Finished, tail: bool) -> Response {

@@ -13,6 +13,8 @@ type Quota = (&'static str, f64, f64);
 /// burst of 40 per account; `CreateDeployment` one per 5 seconds).
 const API_GATEWAY: Quota = ("apigateway", 10.0, 40.0);
 const CREATE_DEPLOYMENT: Quota = ("apigateway:CreateDeployment", 0.2, 1.0);
+/// The same page: `UpdateAccount` one per 20 seconds.
+const UPDATE_ACCOUNT: Quota = ("apigateway:UpdateAccount", 0.05, 1.0);
 /// Lambda's control plane ("Lambda quotas", API requests).
 const LAMBDA: Quota = ("lambda", 15.0, 15.0);
 const LAMBDA_GET_FUNCTION: Quota = ("lambda:GetFunction", 100.0, 100.0);
@@ -20,6 +22,8 @@ const LAMBDA_GET_POLICY: Quota = ("lambda:GetPolicy", 15.0, 15.0);
 /// IAM, Logs and Systems Manager publish few rates per call; these are as low as users have reported.
 const IAM: Quota = ("iam", 10.0, 20.0);
 const LOGS: Quota = ("logs", 5.0, 10.0);
+/// `PutMetricAlarm` ("CloudWatch service quotas"); other calls have more.
+const CLOUD_WATCH: Quota = ("monitoring", 3.0, 20.0);
 const SSM: Quota = ("ssm", 5.0, 10.0);
 
 /// How full the buckets are; one that was never used is full.
@@ -55,6 +59,7 @@ impl Rates {
 /// Returns all quotas that count a call. Data planes have other limits, which no deployment meets.
 fn quotas(call: &Call) -> &'static [Quota] {
     match (call.service, call.operation.as_str()) {
+        ("apigateway", "PATCH ") => &[API_GATEWAY, UPDATE_ACCOUNT],
         ("apigateway", "POST apis/deployments") => &[API_GATEWAY, CREATE_DEPLOYMENT],
         ("apigateway", _) => &[API_GATEWAY],
         ("iam", _) => &[IAM],
@@ -64,6 +69,7 @@ fn quotas(call: &Call) -> &'static [Quota] {
         ("lambda", _) => &[LAMBDA],
         ("logs", "PutLogEvents" | "FilterLogEvents" | "GetLogEvents") => &[],
         ("logs", _) => &[LOGS],
+        ("monitoring", _) => &[CLOUD_WATCH],
         ("ssm", "GetParameter" | "GetParameters") => &[],
         ("ssm", _) => &[SSM],
         _ => &[],

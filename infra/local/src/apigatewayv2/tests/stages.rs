@@ -106,6 +106,7 @@ async fn an_auto_deploying_stage_follows_every_change() {
 #[tokio::test]
 async fn a_stage_is_echoed_and_changed_by_parts() {
     let control = ApiGateway::default();
+    control.set_log_role(Some("arn:aws:iam::000000000000:role/logs".to_owned()));
     let aws = caller(&control);
     let api = aws.api().await;
     aws.route(&api, "$connect").await;
@@ -148,6 +149,23 @@ async fn a_stage_that_aws_refuses_is_refused() {
     let api = aws.api().await;
     let stages = format!("{api}/stages");
     aws.create(&stages, &json!({"stageName": "dev"})).await;
+    let log =
+        json!({"destinationArn": "arn:aws:logs:us-east-1:000000000000:log-group:x", "format": "$context.requestId"});
+    let (status, answer, _) = aws
+        .call(
+            Method::PATCH,
+            &format!("{stages}/dev"),
+            &json!({"accessLogSettings": log}),
+        )
+        .await;
+    assert_eq!(
+        (status, &answer["message"]),
+        (
+            400,
+            &json!("CloudWatch Logs role ARN must be set in account settings to enable logging")
+        )
+    );
+    control.set_log_role(Some("arn:aws:iam::000000000000:role/logs".to_owned()));
     aws.refused(
         Method::POST,
         &stages,

@@ -35,6 +35,35 @@ async fn echoing(limits: Limits, keys: &[&str]) -> Setup {
 }
 
 #[tokio::test]
+async fn each_event_is_a_line_of_the_access_log() {
+    let setup = echoing(Limits::default(), &["$connect", "send", "$disconnect"]).await;
+    setup.function("send", |_| failed("no"));
+    let role = "arn:aws:iam::000000000000:role/logs";
+    setup.cloud.control.set_log_role(Some(role.to_owned()));
+    let settings = json!({"accessLogSettings": {
+        "destinationArn": "arn:aws:logs:us-east-1:000000000000:log-group:/aws/apigateway/chat",
+        "format": "$context.requestId $context.eventType $context.routeKey $context.status",
+    }});
+    let path = format!("/apis/{}/stages/dev", setup.api_id);
+    setup.control().patch(&path, &settings).await;
+    let mut client = setup.connect().await;
+    say(&mut client, r#"{"action":"send"}"#).await;
+    hear(&mut client).await;
+    client.close(None).await.unwrap();
+    let lines = eventually("three lines", || {
+        let lines = setup.cloud.access_log.lock().unwrap().clone();
+        (lines.len() == 3).then_some(lines)
+    })
+    .await;
+    let texts: Vec<&str> = lines.iter().map(|(_, line)| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(
+        texts,
+        ["CONNECT $connect 200", "MESSAGE send 500", "DISCONNECT $disconnect 200"]
+    );
+    assert!(lines.iter().all(|(group, _)| group == "/aws/apigateway/chat"));
+}
+
+#[tokio::test]
 async fn a_message_takes_its_route() {
     let setup = echoing(Limits::default(), &["send", "$default", "7"]).await;
     let mut client = setup.connect().await;

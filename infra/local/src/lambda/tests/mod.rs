@@ -35,6 +35,7 @@ async fn cloud() -> SharedCloud {
         },
         endpoint: "http://127.0.0.1:4566".to_owned(),
         apigatewayv2: Default::default(),
+        cloudwatch: Default::default(),
         dynamodb: DynamoDb::start(None).await.unwrap(),
         gateway: Default::default(),
         iam: Default::default(),

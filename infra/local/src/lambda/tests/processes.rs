@@ -391,6 +391,29 @@ async fn an_event_is_answered_at_once_and_tried_again_when_it_fails() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_throttled_waits_longer_than_one_that_fails() {
+    let cloud = cloud().await;
+    create(&cloud, "f", json!({})).await;
+    // Its log group is there then.
+    run(&cloud, "f", json!(1)).await;
+    let concurrency = "/2017-10-31/functions/f/concurrency";
+    call(&cloud, "PUT", concurrency, json!({ "ReservedConcurrentExecutions": 0 })).await;
+    let event = [("x-amz-invocation-type", "Event")];
+    let payload = Bytes::from_static(br#"{"print":["at last"]}"#);
+    call_with(&cloud, "POST", &format!("{F}/invocations"), &event, payload).await;
+    // By then an event that fails has been dropped.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!messages(&cloud).await.iter().any(|line| line.contains("at last")));
+    call(&cloud, "DELETE", concurrency, json!({})).await;
+    let told = async {
+        while !messages(&cloud).await.iter().any(|line| line.contains("at last")) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), told).await.unwrap();
+}
+
+#[tokio::test]
 async fn reserved_concurrency_throttles() {
     let cloud = cloud().await;
     create(&cloud, "f", json!({})).await;
