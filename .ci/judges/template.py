@@ -1,4 +1,4 @@
-"""cfn-lint judges the template of every stage, and parliament every policy in it and the
+"""cfn-lint judges the template of every stage and of 200 random stacks, and parliament every policy of a stage and the
 deployer's: no finding at all, not even a hint."""
 
 import json
@@ -35,14 +35,17 @@ ARNS = {
 def main():
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["cargo", "run", "-q", "-p", "infra", "--example", "templates", "--", folder], cwd=ROOT, check=True)
-        templates = sorted(pathlib.Path(folder).iterdir())
+        templates = sorted(path for path in pathlib.Path(folder).iterdir() if path.is_file())
+        random = sorted(pathlib.Path(folder, "random").iterdir())
+        if len(random) != 200:
+            sys.exit(f"JUDGE: {len(random)} random stacks")
         stages = sorted(path.stem for path in (ROOT / "infra/stages").glob("*.yml"))
         if sorted({path.stem for path in templates}) != stages:
             sys.exit(f"JUDGE: templates {templates} for stages {stages}")
         for path in templates:
             if path.suffix == ".yaml" and yaml.safe_load(path.read_text()) != json.loads(path.with_suffix(".json").read_text()):
                 sys.exit(f"JUDGE: {path.name} does not say in YAML 1.1 what the JSON template says")
-        lint(templates)
+        lint(templates + random)
         policies = [
             (f"{path.stem}/{name}", policy)
             for path in templates
@@ -55,7 +58,7 @@ def main():
     findings += [f"deployer-policy.json: {finding.issue}: {finding.detail}" for finding in deployer.findings]
     if findings:
         sys.exit("\n".join(["JUDGE: parliament has findings", *findings]))
-    print(f"cfn-lint and parliament: no finding in {len(templates)} templates and {len(policies)} policies")
+    print(f"cfn-lint and parliament: no finding in {len(templates)} templates, {len(random)} random ones and {len(policies)} policies")
 
 
 def lint(templates):

@@ -1,4 +1,5 @@
-//! Writes the template of every stage into a folder, as JSON and as YAML: `cargo run -p infra --example templates -- DIR`.
+//! Writes the template of every stage into a folder, as JSON and as YAML, and those of 200 random stacks into the folder
+//! `random` in it: `cargo run -p infra --example templates -- DIR`.
 //!
 //! For linters. `cargo xtask synth` prints the same templates with the digests of real packages; here they are made up, so
 //! that no function is compiled.
@@ -8,6 +9,13 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use infra_cdk::{Graph, Value, synth};
+use infra_engine::sim::World;
+use infra_engine::sim::stacks::Shape;
+
+/// How many stacks chance makes.
+const RANDOM_STACKS: usize = 200;
+/// Which ones.
+const SEED: u64 = 200;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("which folder?")?;
@@ -20,6 +28,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let template = synth(&graph, &made_up_digests(&graph))?;
         std::fs::write(folder.join(format!("{name}.json")), template.to_json()?)?;
         std::fs::write(folder.join(format!("{name}.yaml")), template.to_yaml()?)?;
+    }
+    let random = folder.join("random");
+    std::fs::create_dir_all(&random)?;
+    let chance = World::new(SEED).map_err(|error| error.to_string())?;
+    for number in 0..RANDOM_STACKS {
+        let graph = Shape::random(&chance).graph()?;
+        let template = synth(&graph, &made_up_digests(&graph))?;
+        std::fs::write(random.join(format!("{number:03}.yaml")), template.to_yaml()?)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use infra_cdk::EngineName;
 use infra_local::{REALISTIC, Unkindness};
 
 pub(crate) use self::look::{Chat, Invoke, Level, Logs, Status};
@@ -42,7 +43,8 @@ Examples:
   cargo xtask synth --stage prod > template.yaml
   cargo xtask synth --format json | jq .Outputs
 
-To deploy through CloudFormation, put the packages into an S3 bucket in the stack's Region:
+To deploy through CloudFormation: cargo xtask deploy --engine cloudformation. By hand instead, put the packages into an
+S3 bucket in the stack's Region:
   cargo xtask synth --assets target/assets > template.yaml
   aws s3 sync target/assets s3://BUCKET
   aws cloudformation deploy --stack-name chat-dev --template-file template.yaml --s3-bucket BUCKET \\
@@ -112,6 +114,12 @@ pub(crate) enum Command {
                       With --output json, stdout is one object: docs/plan-json.md."
     )]
     Diff(Diff),
+    /// Move a deployed stage to the other engine; nothing is made anew
+    #[command(
+        after_help = "Examples:\n  cargo xtask migrate --to cloudformation --stage prod\n  cargo xtask migrate --to direct --stage prod\n\n\
+                      What cannot be moved is named before anything is changed: docs/cloudformation.md."
+    )]
+    Migrate(Migrate),
     /// Send callers back to the code from before the last deployment, within seconds
     #[command(
         after_help = "Every function that the last deployment changed is called in its earlier version again: code, settings and \
@@ -306,6 +314,59 @@ pub(crate) struct Deploy {
     /// Fail at once while somebody else is deploying the stage, instead of waiting
     #[arg(long)]
     pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) cloudformation: CloudFormationOptions,
+}
+
+/// Options of deployments through CloudFormation.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "CloudFormation")]
+pub(crate) struct CloudFormationOptions {
+    /// What deploys: this program by itself, or CloudFormation [default: the stage file's `engine`, or what has deployed it]
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Option<Engine>,
+    /// Express mode: do not wait until resources are ready to be used
+    #[arg(long)]
+    pub(crate) express: bool,
+    /// Leave out CloudFormation's validation before deployment
+    #[arg(long)]
+    pub(crate) no_validation: bool,
+    /// Also undo what was changed by hand
+    #[arg(long)]
+    pub(crate) revert_drift: bool,
+}
+
+/// What deploys a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// Calls of the services' own APIs
+    Direct,
+    /// A change set of AWS CloudFormation
+    #[value(name = "cloudformation")]
+    CloudFormation,
+}
+
+impl From<Engine> for EngineName {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Direct => Self::Direct,
+            Engine::CloudFormation => Self::CloudFormation,
+        }
+    }
+}
+
+/// Options of `migrate`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Migrate {
+    /// The engine that the stage shall belong to
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) to: Engine,
+    /// Show what would be moved and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// To CloudFormation: NAME.zip of each function as it is deployed; without it, those kept of earlier builds
+    #[arg(long, value_name = "DIR")]
+    pub(crate) packages: Option<PathBuf>,
 }
 
 /// Options of `destroy`.
@@ -322,6 +383,9 @@ pub(crate) struct Diff {
     /// End with 3 when there are changes
     #[arg(long)]
     pub(crate) exit_code: bool,
+    /// Of a stage at CloudFormation: show what was changed by hand too, and would be undone
+    #[arg(long)]
+    pub(crate) revert_drift: bool,
 }
 
 /// What to do with the record.

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt::Display;
 
 use infra_aws::SessionError;
+use infra_cdk::EngineName;
 use infra_engine::{Class, CloudError, EngineError, StoreError};
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
@@ -202,6 +203,17 @@ impl Failure {
                 scope.command("deploy")
             ),
             EngineError::Record(_) => format!("make it again from what exists: {}", scope.command("state rebuild")),
+            EngineError::OtherEngine { engine, .. } => {
+                let other = match engine {
+                    EngineName::Direct => EngineName::CloudFormation,
+                    EngineName::CloudFormation => EngineName::Direct,
+                };
+                format!(
+                    "go on with that engine: {} --engine {engine}; or move the stage: {} --to {other}",
+                    scope.command("deploy"),
+                    scope.command("migrate")
+                )
+            }
             EngineError::NothingBefore => format!(
                 "check out the revision that worked, and deploy it: {}",
                 scope.command("deploy")

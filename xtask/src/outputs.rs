@@ -1,6 +1,6 @@
 //! What a deployed stage tells its users.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use infra_cdk::{Graph, Kind, LogicalId, Value};
@@ -58,27 +58,48 @@ impl Outputs {
             .iter()
             .filter(|(_, resource)| resource.kind == Kind::Table)
             .filter_map(|(id, _)| Some((id.clone(), name_of(id)?)));
-        let groups = record
-            .resources
-            .iter()
-            .filter(|(_, recorded)| recorded.kind == Kind::LogGroup);
-        let log_groups = groups.map(|(id, recorded)| {
-            let group = &recorded.physical_id;
-            let writer = functions
-                .iter()
-                .find(|(_, name)| *group == format!("/aws/lambda/{name}"));
-            (
-                group.clone(),
-                writer.map_or_else(|| id.to_string(), |(binary, _)| binary.clone()),
-            )
-        });
+        let groups = record.resources.iter();
+        let groups = groups.filter(|(_, recorded)| recorded.kind == Kind::LogGroup);
+        let groups = groups.map(|(id, recorded)| (id.to_string(), recorded.physical_id.clone()));
         Self {
-            log_groups: log_groups.collect(),
+            log_groups: writers(&functions, groups),
             web_socket_url: text("webSocketUrl"),
             management_url: text("managementUrl"),
             web_url: text("webUrl"),
             functions,
             tables: tables.collect(),
+            token_key: text("tokenKey"),
+        }
+    }
+
+    /// Reads them from what a stack at CloudFormation says: its outputs, and the names of its resources in the template.
+    pub(crate) fn of_stack(graph: &Graph, outputs: &BTreeMap<String, String>, names: &BTreeSet<String>) -> Self {
+        let text = |name: &str| outputs.get(name).cloned();
+        let named = |kind: Kind| {
+            let resources = graph
+                .resources()
+                .iter()
+                .filter(move |(_, resource)| resource.kind == kind);
+            resources.filter_map(
+                move |(id, resource)| match resource.properties.get(kind.name_property()?)? {
+                    Value::String(name) if names.contains(id.as_str()) => Some((id, resource, name.clone())),
+                    _ => None,
+                },
+            )
+        };
+        let functions = named(Kind::Function).filter_map(|(_, resource, name)| {
+            let binary = resource.packages().into_iter().next()?;
+            Some((binary.to_owned(), name))
+        });
+        let functions = functions.collect();
+        let groups = named(Kind::LogGroup).map(|(id, _, name)| (id.to_string(), name));
+        Self {
+            log_groups: writers(&functions, groups),
+            web_socket_url: text("webSocketUrl"),
+            management_url: text("managementUrl"),
+            web_url: text("webUrl"),
+            functions,
+            tables: named(Kind::Table).map(|(id, _, name)| (id.clone(), name)).collect(),
             token_key: text("tokenKey"),
         }
     }
@@ -121,11 +142,27 @@ impl Outputs {
     }
 }
 
+/// Returns who writes into each log group, given by id and name.
+fn writers(
+    functions: &BTreeMap<String, String>,
+    groups: impl Iterator<Item = (String, String)>,
+) -> BTreeMap<String, String> {
+    let writer = |group: &str| {
+        let function = group.strip_prefix("/aws/lambda/")?;
+        let (binary, _) = functions.iter().find(|(_, name)| name.as_str() == function)?;
+        Some(binary.clone())
+    };
+    groups
+        .map(|(id, group)| {
+            let writer = writer(&group).unwrap_or(id);
+            (group, writer)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use std::collections::BTreeSet;
 
     use infra_cdk::{RemovalPolicy, Settings, Stage};
     use infra_engine::{Header, Recorded};

@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::Session;
 use crate::error::{found, gone};
-use crate::shape::{Shape, Tags, as_desired, changed_tags, declared_tags, differs, marker, ownership, required, text};
+use crate::shape::{Shape, Tags, as_desired, changed_tags, declared_tags, differs, ownership, required, text};
 
 /// Most alarms that `DescribeAlarms` takes by name (CloudWatch API Reference).
 const ALARMS_MAX: usize = 100;
@@ -161,7 +161,7 @@ pub(crate) async fn observe_dashboard(session: &Session, target: &Target) -> Res
         return Ok(None);
     };
     let body = text_of(&answer, "DashboardBody");
-    let mark = marker(&target.stack, &target.id);
+    let mark = target.stack.mark(&target.id);
     let is_ours = target.physical_id.is_some() || body.contains(&mark);
     // The same page, written with other spaces or in another order, is the same.
     let parsed = |text: &str| serde_json::from_str::<Json>(text).ok();

@@ -1,7 +1,8 @@
 //! Providers: what the engine's verbs mean at AWS.
 //!
 //! The only crate with clients of AWS's control planes. [`Session`] connects; [`AwsCloud`] reads, makes and deletes
-//! resources; [`StateTable`] keeps the record in DynamoDB; [`Logs`] reads log lines. Nothing here decides what to do,
+//! resources; [`StateTable`] keeps the record in DynamoDB; [`CloudFormation`] deploys a template instead, with packages in an
+//! [`AssetBucket`]; [`Logs`] reads log lines. Nothing here decides what to do,
 //! almost nothing repeats a call ([`repeat`]), and nothing prints.
 //!
 //! Read next: [`AwsCloud`], then the module of a service.
@@ -10,8 +11,10 @@ mod account;
 mod alias;
 mod apigatewayv2;
 mod ask;
+mod assets;
 mod census;
 mod cloud;
+mod cloudformation;
 mod cloudwatch;
 mod credentials;
 mod dynamodb;
@@ -29,13 +32,20 @@ mod session;
 mod shape;
 mod ssm;
 mod state;
+#[cfg(test)]
+mod stub;
 mod tail;
 mod throttle;
 mod turns;
 mod url;
 
 pub use ask::{Allowed, Concurrency, allowed, api_gateway_log_role, concurrency};
+pub use assets::{Asset, AssetBucket};
 pub use cloud::AwsCloud;
+pub use cloudformation::{
+    ChangeSet, CloudFormation, Ended, Follow as FollowStack, Happening, Imported, Names, Options as StackOptions,
+    Proposal, Proposed, Purpose, StackInfo, StackResource, Standing, Template as TemplateSource, removal,
+};
 pub use health::{AlarmState, Figures, Rows, alarms, count, figures};
 pub use invoke::{Invocation, invoke};
 pub use policy::{DeployerPolicy, deployer_policy};

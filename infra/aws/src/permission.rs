@@ -1,6 +1,7 @@
 //! Statements of functions' resource policies: who may invoke them.
 //!
-//! A statement's id is the logical id of its resource, so it is found without a record. A function and each of its aliases
+//! A statement's id is the logical id of its resource, so it is found without a record. CloudFormation lets nobody choose
+//! it: its own are `STACK-LOGICALID-RANDOM`, and are found too. A function and each of its aliases
 //! have policies of their own; `FunctionName` is `NAME` or `NAME:ALIAS`. One `GetPolicy` for each reads all statements.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,11 +41,10 @@ pub(crate) async fn observe(session: &Session, targets: &[&Target]) -> Result<BT
         .iter()
         .filter_map(|target| {
             let function = text(&target.properties, "FunctionName")?;
-            let statement_id = target.physical_id.as_deref().unwrap_or(target.id.as_str());
-            let statement = policies
-                .get(function)?
-                .iter()
-                .find(|statement| statement.get("Sid").and_then(Json::as_str) == Some(statement_id))?;
+            let (statement_id, statement) = policies.get(function)?.iter().find_map(|statement| {
+                let id = statement.get("Sid").and_then(Json::as_str)?;
+                is_of(id, target).then_some((id, statement))
+            })?;
             let live = Live {
                 physical_id: statement_id.to_owned(),
                 properties: shape(function, statement).0,
@@ -54,6 +54,17 @@ pub(crate) async fn observe(session: &Session, targets: &[&Target]) -> Result<BT
             Some((target.id.clone(), live))
         })
         .collect())
+}
+
+/// Returns whether a statement is a target's.
+fn is_of(statement_id: &str, target: &Target) -> bool {
+    match &target.physical_id {
+        Some(recorded) => statement_id == recorded,
+        None => {
+            let of_stack = format!("{}-{}-{}-", target.stack.app, target.stack.stage, target.id);
+            statement_id == target.id.as_str() || statement_id.starts_with(&of_stack)
+        }
+    }
 }
 
 /// Adds a statement; one of the same id that says something else is replaced.
@@ -83,8 +94,9 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
     if changed(&live) {
         delete(session, function, &live.physical_id).await?;
         add(session, desired).await?;
+        return Ok(done());
     }
-    Ok(done())
+    Ok(as_desired(desired, &live.physical_id, BTreeMap::new()))
 }
 
 /// Removes a statement.
@@ -195,6 +207,8 @@ fn condition<'a>(statement: &'a Json, key: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use serde_json::json;
 
     use super::*;
@@ -214,6 +228,25 @@ mod tests {
             "SourceArn": "arn:aws:execute-api:eu-central-1:123456789012:abc/dev/$connect",
         });
         assert_eq!(Json::Object(shape("f:live", &statement).0), expected);
+    }
+
+    #[test]
+    fn a_statement_that_cloudformation_made_is_found_under_its_own_name() {
+        let mut target = Target {
+            stack: infra_cdk::StackId {
+                app: "chat".into(),
+                stage: "dev".into(),
+            },
+            id: "ChatConnectPermission".parse().unwrap(),
+            kind: infra_cdk::Kind::Permission,
+            physical_id: None,
+            properties: Default::default(),
+        };
+        assert!(is_of("ChatConnectPermission", &target));
+        assert!(is_of("chat-dev-ChatConnectPermission-1A2B3C4D5E6F", &target));
+        assert!(!is_of("chat-dev-ChatConnectPermissionOfWeb-1A2B3C4D5E6F", &target));
+        target.physical_id = Some("chat-dev-ChatConnectPermission-1A2B3C4D5E6F".into());
+        assert!(!is_of("ChatConnectPermission", &target));
     }
 
     #[test]

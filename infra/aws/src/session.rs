@@ -1,6 +1,6 @@
 //! Credentials, Region and clients: opened once, cloned freely.
 //!
-//! All calls of this crate go through [`Connection::sdk`], [`Connection::iam`] and [`Connection::json`]: they wait for the
+//! All calls of this crate go through [`Connection::sdk`], [`Connection::iam`], [`Connection::s3`] and [`Connection::json`]: they wait for the
 //! service's rate, name the operation and sort the error. What failed is repeated by the engine, which alone knows
 //! what else is waiting; here only what a service's rate has refused. Read next: [`crate::AwsCloud`].
 
@@ -28,11 +28,12 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use infra_cdk::{Context, Kind};
 use infra_engine::{Class, CloudError, Properties};
-use infra_sigv4::{Call, CallError, Method, Streamed};
+use infra_sigv4::{Answer, Call, CallError, Method, Streamed};
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::assets::S3Request;
 use crate::credentials::Cached;
 use crate::error::{explain, from_call, from_sdk, refused};
 use crate::probe::Probes;
@@ -101,6 +102,7 @@ struct Inner {
     sts: aws_sdk_sts::Client,
     endpoint_url: Option<String>,
     apigateway: aws_sdk_apigatewayv2::Client,
+    cloudformation: aws_sdk_cloudformation::Client,
     dynamodb: aws_sdk_dynamodb::Client,
     lambda: aws_sdk_lambda::Client,
     signed: infra_sigv4::Client,
@@ -261,6 +263,7 @@ impl Connection {
                 sts: aws_sdk_sts::Client::new(&config),
                 endpoint_url,
                 apigateway: aws_sdk_apigatewayv2::Client::new(&config),
+                cloudformation: aws_sdk_cloudformation::Client::new(&config),
                 dynamodb: aws_sdk_dynamodb::Client::new(&config),
                 lambda: aws_sdk_lambda::Client::new(&config),
                 signed,
@@ -322,6 +325,10 @@ impl Connection {
 
     pub(crate) fn apigateway(&self) -> &aws_sdk_apigatewayv2::Client {
         &self.inner.apigateway
+    }
+
+    pub(crate) fn cloudformation(&self) -> &aws_sdk_cloudformation::Client {
+        &self.inner.cloudformation
     }
 
     pub(crate) fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
@@ -486,6 +493,25 @@ impl Connection {
     /// Calls Systems Manager.
     pub(crate) async fn ssm(&self, action: &str, input: &Json) -> Result<Json, CloudError> {
         self.json(Service::Ssm, "ssm", "AmazonSSM", action, input).await
+    }
+
+    /// Calls S3; no answer where there is nothing (404) and S3 says no more, as to `HEAD`.
+    pub(crate) async fn s3(&self, request: S3Request) -> Result<Option<Answer>, CloudError> {
+        let operation = format!("s3:{}", request.operation);
+        self.signed(Service::S3, &operation, || {
+            let client = self.inner.signed.clone();
+            let request = request.clone();
+            async move {
+                match request.send(&client).await {
+                    Ok(answer) => Ok(Some(answer)),
+                    Err(CallError::Service { status: 404, code, .. }) if code == "Unknown" || code == "NoSuchKey" => {
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        })
+        .await
     }
 
     async fn json(

@@ -74,11 +74,6 @@ pub(crate) fn ownership(tags: &Tags, stack: &StackId, id: &LogicalId) -> Ownersh
     })
 }
 
-/// Returns the marker in the description of what carries no tags.
-pub(crate) fn marker(stack: &StackId, id: &LogicalId) -> String {
-    format!("stackwright {stack}/{id}")
-}
-
 /// Live properties under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Shape(pub(crate) Properties);

@@ -22,6 +22,8 @@ pub(crate) enum Service {
     ApiGatewayDeployment,
     /// API Gateway's `UpdateAccount`: one every 20 s (same page), counted among the calls above too.
     ApiGatewayAccount,
+    /// CloudFormation publishes no rates; polling stays far below what throttles it.
+    CloudFormation,
     /// CloudWatch's alarms: `PutMetricAlarm` 3 calls/s; dashboards and reads have more ("CloudWatch service quotas").
     CloudWatch,
     /// DynamoDB's control plane: quotas are on simultaneous operations, rates are not published.
@@ -38,6 +40,8 @@ pub(crate) enum Service {
     LambdaGetPolicy,
     /// CloudWatch Logs has quotas per operation, from 5 calls/s.
     Logs,
+    /// S3: thousands of calls per second and prefix.
+    S3,
     /// Systems Manager Parameter Store.
     Ssm,
     /// STS publishes no rates.
@@ -46,10 +50,11 @@ pub(crate) enum Service {
 
 impl Service {
     /// All of them, in the order of the enumeration: buckets are found by it.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::ApiGateway,
         Self::ApiGatewayDeployment,
         Self::ApiGatewayAccount,
+        Self::CloudFormation,
         Self::CloudWatch,
         Self::DynamoDb,
         Self::DynamoDbItems,
@@ -58,6 +63,7 @@ impl Service {
         Self::LambdaGetFunction,
         Self::LambdaGetPolicy,
         Self::Logs,
+        Self::S3,
         Self::Ssm,
         Self::Sts,
     ];
@@ -69,10 +75,10 @@ impl Service {
             Self::ApiGatewayDeployment => (0.2, 1.0),
             Self::ApiGatewayAccount => (0.05, 1.0),
             Self::CloudWatch => (3.0, 20.0),
-            Self::DynamoDb => (5.0, 20.0),
+            Self::CloudFormation | Self::DynamoDb => (5.0, 20.0),
             Self::Iam => (5.0, 30.0),
             Self::Lambda | Self::LambdaGetPolicy => (10.0, 15.0),
-            Self::DynamoDbItems | Self::LambdaGetFunction => (80.0, 100.0),
+            Self::DynamoDbItems | Self::LambdaGetFunction | Self::S3 => (80.0, 100.0),
             Self::Logs | Self::Ssm | Self::Sts => (5.0, 10.0),
         }
     }
@@ -82,6 +88,7 @@ impl Service {
         match self {
             Self::ApiGatewayDeployment | Self::ApiGatewayAccount => Some(Self::ApiGateway),
             Self::ApiGateway
+            | Self::CloudFormation
             | Self::CloudWatch
             | Self::DynamoDb
             | Self::DynamoDbItems
@@ -90,6 +97,7 @@ impl Service {
             | Self::LambdaGetFunction
             | Self::LambdaGetPolicy
             | Self::Logs
+            | Self::S3
             | Self::Ssm
             | Self::Sts => None,
         }

@@ -15,6 +15,20 @@ pub struct StackId {
     pub stage: String,
 }
 
+impl StackId {
+    /// Returns the mark in the description of a resource that can carry no tags: `stackwright chat/dev/ChatConnectIntegration`.
+    #[must_use]
+    pub fn mark(&self, id: &LogicalId) -> String {
+        format!("stackwright {self}/{id}")
+    }
+
+    /// Returns the mark of a snapshot, which ends in the digest of what it was taken of.
+    #[must_use]
+    pub fn mark_of_snapshot(&self, id: &LogicalId, digest: &str) -> String {
+        format!("{} {digest}", self.mark(id))
+    }
+}
+
 impl fmt::Display for StackId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.app, self.stage)

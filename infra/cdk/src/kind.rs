@@ -96,6 +96,19 @@ impl Kind {
         }
     }
 
+    /// Returns the type that CloudFormation calls so.
+    #[must_use]
+    pub fn of_cloudformation_type(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.cloudformation_type() == name)
+    }
+
+    /// Returns whether a stack of ours makes such a resource at CloudFormation. Of the type `AWS::SSM::Parameter` it makes plain
+    /// texts only, and what the whole account shares belongs to no stack.
+    #[must_use]
+    pub const fn is_made_by_cloudformation(self) -> bool {
+        !matches!(self, Self::Parameter | Self::Account)
+    }
+
     /// Returns the property that holds the name we choose, unique in its account and Region; `None` where AWS assigns
     /// an id or the name is only unique within a parent.
     #[must_use]

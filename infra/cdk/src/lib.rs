@@ -37,7 +37,11 @@ pub use schema::Schema;
 pub use secret::Secret;
 pub use stack::Stack;
 pub use stage::{
-    Architecture, ArchitectureSetting, FunctionSettings, Observability, RoomSettings, Settings, Stage, Throttling,
+    Architecture, ArchitectureSetting, EngineName, FunctionSettings, Observability, RoomSettings, Settings, Stage,
+    Throttling,
 };
-pub use synth::{ASSET_BUCKET, Delivery, SynthError, Template, asset_key, synth};
+pub use synth::{
+    ASSET_BUCKET, Delivery, Difference, Entry, SynthError, Template, asset_key, code_digests, differences,
+    outside_of_template, retained, retained_names, synth, types,
+};
 pub use value::{Context, Unknown, Value};

@@ -1,6 +1,7 @@
 //! What differs between stages: settings, read from one YAML file per stage.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ pub struct Stage {
 pub struct Settings {
     /// Region to deploy to; the command line and `AWS_REGION` override it.
     pub region: Option<String>,
+    /// What deploys the stage; the command line's `--engine` must agree with it.
+    pub engine: Option<EngineName>,
     /// What the functions run on.
     #[serde(default)]
     pub architecture: ArchitectureSetting,
@@ -99,6 +102,34 @@ impl Settings {
             subject: "observability".to_owned(),
             message,
         })
+    }
+}
+
+/// What deploys a stage. A stage belongs to one of them at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineName {
+    /// This program, by calls of the services' own APIs.
+    #[default]
+    Direct,
+    /// AWS CloudFormation, from the template of the same stack.
+    CloudFormation,
+}
+
+impl EngineName {
+    /// Returns its name on the command line and in stage files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::CloudFormation => "cloudformation",
+        }
+    }
+}
+
+impl fmt::Display for EngineName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
     }
 }
 
@@ -223,6 +254,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             region: None,
+            engine: None,
             architecture: ArchitectureSetting::default(),
             build_profile: default_build_profile(),
             removal_policy: RemovalPolicy::default(),

@@ -9,6 +9,7 @@
 //!
 //! Read next: [`render`] for how references become `Ref`, `Fn::GetAtt` and `Fn::Sub`.
 
+mod compare;
 mod render;
 mod yaml;
 
@@ -18,8 +19,9 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+pub use self::compare::{Difference, differences};
 use self::render::Renderer;
-use crate::{Graph, Kind, LogicalId, RemovalPolicy, Resource, Value};
+use crate::{Graph, Kind, LogicalId, Mistakes, RemovalPolicy, Resource, Value};
 
 /// The template's parameter that names the S3 bucket of the functions' packages.
 pub const ASSET_BUCKET: &str = "AssetBucket";
@@ -47,6 +49,17 @@ pub struct Template {
     resources: BTreeMap<String, TemplateResource>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     outputs: BTreeMap<String, Json>,
+    #[serde(skip)]
+    entries: BTreeMap<String, Entry>,
+}
+
+/// What an entry of a template's `Resources` stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A resource of the graph.
+    Resource(LogicalId),
+    /// The version that this function publishes.
+    Version(LogicalId),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,6 +76,20 @@ struct TemplateResource {
 }
 
 impl Template {
+    /// Returns what each entry of `Resources` stands for.
+    #[must_use]
+    pub fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    /// Returns the template without outputs: an import may not bring any (CloudFormation User Guide, "Import AWS resources
+    /// into a CloudFormation stack manually").
+    #[must_use]
+    pub fn without_outputs(mut self) -> Self {
+        self.outputs.clear();
+        self
+    }
+
     /// Returns the template as YAML, with a line break at its end.
     ///
     /// # Errors
@@ -114,6 +141,9 @@ pub enum SynthError {
     /// The template has a value that its format cannot express.
     #[error("cannot write the template: {0}")]
     Unwritable(String),
+    /// A text is no template.
+    #[error("cannot read the template: {0}")]
+    Unreadable(String),
     /// CloudFormation does not read a template of this size.
     #[error("the template has {bytes} bytes, and CloudFormation reads at most {BYTES_MAX}; split the stack")]
     TooLarge {
@@ -167,13 +197,15 @@ pub fn synth(graph: &Graph, digests: &BTreeMap<String, String>) -> Result<Templa
     }
     let mut resources = BTreeMap::new();
     let mut parameters = BTreeMap::new();
+    let mut entries = BTreeMap::new();
     for (function, name) in renderer.versions() {
         resources.insert(name.to_owned(), version(graph, &renderer, function));
+        entries.insert(name.to_owned(), Entry::Version(function.clone()));
     }
     for (id, resource) in graph
         .resources()
         .iter()
-        .filter(|(_, resource)| is_in_template(resource))
+        .filter(|(_, resource)| resource.kind.is_made_by_cloudformation())
     {
         let uses_package = resource.properties.values().any(contains_package);
         if uses_package {
@@ -184,6 +216,7 @@ pub fn synth(graph: &Graph, digests: &BTreeMap<String, String>) -> Result<Templa
         if name == ASSET_BUCKET || resources.contains_key(&name) {
             return Err(SynthError::NameTaken(name));
         }
+        entries.insert(name.clone(), Entry::Resource(id.clone()));
         resources.insert(name, entry);
     }
     let mut outputs = BTreeMap::new();
@@ -212,16 +245,102 @@ pub fn synth(graph: &Graph, digests: &BTreeMap<String, String>) -> Result<Templa
         parameters,
         resources,
         outputs,
+        entries,
     })
 }
 
-/// Returns whether a resource is CloudFormation's to make.
-const fn is_in_template(resource: &Resource) -> bool {
-    outside_of_template(resource.kind).is_none()
+/// Returns the part of a graph that CloudFormation cannot make, without outputs: what must exist before the stack does.
+///
+/// # Errors
+/// [`Mistakes`] when it needs something that CloudFormation makes.
+pub fn outside_of_template(graph: &Graph) -> Result<Graph, Mistakes> {
+    let outside = graph
+        .resources()
+        .iter()
+        .filter(|(_, resource)| !resource.kind.is_made_by_cloudformation())
+        .map(|(id, resource)| (id.clone(), resource.clone()));
+    Graph::new(graph.stack().clone(), outside.collect(), BTreeMap::new())
+}
+
+/// Returns the digests of the functions' packages in a template, written as YAML or JSON, by their names in it: the other way
+/// round than [`asset_key`].
+///
+/// # Errors
+/// [`SynthError::Unreadable`] for what is no template.
+pub fn code_digests(template: &str) -> Result<BTreeMap<String, String>, SynthError> {
+    let unreadable = |error: serde_yaml::Error| SynthError::Unreadable(error.to_string());
+    let template: serde_yaml::Value = serde_yaml::from_str(template).map_err(unreadable)?;
+    let resources = template.get("Resources").and_then(serde_yaml::Value::as_mapping);
+    let digest = |resource: &serde_yaml::Value| {
+        let key = resource.get("Properties")?.get("Code")?.get("S3Key")?.as_str()?;
+        Some(key.rsplit('/').next()?.strip_suffix(".zip")?.to_owned())
+    };
+    Ok(resources
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, resource)| Some((name.as_str()?.to_owned(), digest(resource)?)))
+        .collect())
+}
+
+/// Returns the types of all resources of a template, written as YAML or JSON, by their names.
+///
+/// # Errors
+/// [`SynthError::Unreadable`] for what is no template.
+pub fn types(template: &str) -> Result<BTreeMap<String, String>, SynthError> {
+    let unreadable = |error: serde_yaml::Error| SynthError::Unreadable(error.to_string());
+    let template: serde_yaml::Value = serde_yaml::from_str(template).map_err(unreadable)?;
+    let resources = template.get("Resources").and_then(serde_yaml::Value::as_mapping);
+    Ok(resources
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, resource)| Some((name.as_str()?.to_owned(), resource.get("Type")?.as_str()?.to_owned())))
+        .collect())
+}
+
+/// Returns the names of what a template, written as YAML or JSON, keeps when its stack is deleted.
+///
+/// # Errors
+/// [`SynthError::Unreadable`] for what is no template.
+pub fn retained_names(template: &str) -> Result<BTreeSet<String>, SynthError> {
+    let unreadable = |error: serde_yaml::Error| SynthError::Unreadable(error.to_string());
+    let template: serde_yaml::Value = serde_yaml::from_str(template).map_err(unreadable)?;
+    let resources = template.get("Resources").and_then(serde_yaml::Value::as_mapping);
+    let is_retained = |resource: &serde_yaml::Value| {
+        let policy = resource.get("DeletionPolicy").and_then(serde_yaml::Value::as_str);
+        matches!(policy, Some("Retain" | "RetainExceptOnCreate"))
+    };
+    Ok(resources
+        .into_iter()
+        .flatten()
+        .filter(|(_, resource)| is_retained(resource))
+        .filter_map(|(name, _)| Some(name.as_str()?.to_owned()))
+        .collect())
+}
+
+/// Returns a template, written as YAML or JSON, with everything in it retained when its stack is deleted; `None` when that
+/// is so already.
+///
+/// # Errors
+/// [`SynthError::Unreadable`] for what is no template.
+pub fn retained(template: &str) -> Result<Option<String>, SynthError> {
+    let unreadable = |error: serde_yaml::Error| SynthError::Unreadable(error.to_string());
+    let mut template: serde_yaml::Value = serde_yaml::from_str(template).map_err(unreadable)?;
+    let resources = template
+        .get_mut("Resources")
+        .and_then(serde_yaml::Value::as_mapping_mut)
+        .ok_or_else(|| SynthError::Unreadable("it has no Resources".to_owned()))?;
+    let mut changed = false;
+    for resource in resources.values_mut().filter_map(serde_yaml::Value::as_mapping_mut) {
+        for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
+            let before = resource.insert(policy.into(), "Retain".into());
+            changed |= before != Some("Retain".into());
+        }
+    }
+    Ok(changed.then(|| yaml::write(&template)))
 }
 
 /// Returns why resources of a type are not in templates, and what to do instead.
-const fn outside_of_template(kind: Kind) -> Option<&'static str> {
+const fn reason_outside(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Parameter => {
             Some("CloudFormation cannot create a SecureString; cargo xtask deploy makes it through the AWS SDK")
@@ -273,12 +392,19 @@ fn template_resource(
         };
         properties.insert(name.clone(), rendered);
     }
+    // As the direct engine marks what can carry no tags, so that it finds it again.
+    let mark = match (resource.kind, resource.properties.get("Trigger")) {
+        (Kind::Integration, _) => Some(graph.stack().mark(id)),
+        (Kind::Deployment, Some(Value::String(digest))) => Some(graph.stack().mark_of_snapshot(id, digest)),
+        _ => None,
+    };
+    properties.extend(mark.map(|mark| ("Description".to_owned(), Json::from(mark))));
     // What a reference orders already, CloudFormation need not be told again.
     let depends_on = resource
         .depends_on
         .iter()
         .chain(&resource.snapshot_of)
-        .filter(|other| is_in_template(&graph.resources()[*other]))
+        .filter(|other| graph.resources()[*other].kind.is_made_by_cloudformation())
         .map(|other| renderer.name(other).to_owned())
         .filter(|other| !referred.contains(other))
         .collect();
@@ -372,7 +498,7 @@ fn asset_bucket() -> Json {
 fn metadata(graph: &Graph, renderer: &Renderer<'_>) -> Result<Json, SynthError> {
     let mut outside = BTreeMap::new();
     for (id, resource) in graph.resources() {
-        let Some(note) = outside_of_template(resource.kind) else {
+        let Some(note) = reason_outside(resource.kind) else {
             continue;
         };
         let name = match resource

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use infra_cdk::{Graph, LogicalId, Mistakes};
+use infra_cdk::{EngineName, Graph, LogicalId, Mistakes, StackId};
 use serde_json::Value as Json;
 
 use crate::aliases;
@@ -32,6 +32,9 @@ pub struct Engine<C, S, T = SystemClock> {
     store: Arc<S>,
     time: Arc<T>,
     owner: String,
+    name: EngineName,
+    takes_over: bool,
+    ids: BTreeMap<LogicalId, String>,
     adopts: bool,
     waits_for_lock: bool,
 }
@@ -173,6 +176,14 @@ pub enum EngineError {
     /// The record describes what cannot be a stack.
     #[error("the deployment record contradicts itself")]
     Record(#[source] Mistakes),
+    /// The stage belongs to the other engine.
+    #[error("{stack} belongs to the engine `{engine}`")]
+    OtherEngine {
+        /// The stack.
+        stack: StackId,
+        /// The engine that it belongs to.
+        engine: EngineName,
+    },
     /// There is nothing that a rollback could go back to.
     #[error(
         "no function has an earlier version: nothing was replaced since the first deployment, or since the last rollback"
@@ -195,9 +206,34 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             store: Arc::new(store),
             time: Arc::new(time),
             owner: owner.into(),
+            name: EngineName::Direct,
+            takes_over: false,
+            ids: BTreeMap::new(),
             adopts: false,
             waits_for_lock: true,
         }
+    }
+
+    /// Deploys what CloudFormation cannot make of a stage that belongs to CloudFormation.
+    #[must_use]
+    pub fn beside_cloudformation(mut self) -> Self {
+        self.name = EngineName::CloudFormation;
+        self
+    }
+
+    /// Takes a stage over that belongs to the other engine, instead of refusing it; the record says so as soon as it is
+    /// written.
+    #[must_use]
+    pub fn taking_over(mut self) -> Self {
+        self.takes_over = true;
+        self
+    }
+
+    /// Tells what AWS knows resources by that are not recorded, so that they need not be looked for.
+    #[must_use]
+    pub fn knowing(mut self, ids: BTreeMap<LogicalId, String>) -> Self {
+        self.ids = ids;
+        self
     }
 
     /// Sets whether deployments take over what exists under the stack's names without its mark, instead of refusing.
@@ -230,7 +266,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     pub async fn observe(&self, graph: &Graph) -> Result<Observed, EngineError> {
         let (mut record, is_stale) = self.read_record(graph).await?;
         let stored = record.resources.clone();
-        let mut live = observe(&*self.cloud, &*self.time, graph, &record)
+        let mut live = observe(&*self.cloud, &*self.time, graph, &record, &self.ids)
             .await
             .map_err(EngineError::Read)?;
         recover(&*self.cloud, &*self.time, graph, &mut record, &mut live)
@@ -472,13 +508,14 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
     }
 
     /// Records again what exists and carries the stack's mark, and is declared and not recorded. Changes no resource, and
-    /// nothing that is recorded. What is not declared cannot be found: rebuild from the declaration that was deployed.
+    /// nothing that is recorded; without the mark too if the engine [adopts](Engine::adopting). What is not declared cannot be found: rebuild from the declaration that was deployed.
     ///
     /// # Errors
     /// What could not be read or written, or who is deploying.
     pub async fn rebuild(&self, graph: &Graph) -> Result<Rebuilt, EngineError> {
         let mut record = self.record(graph).await?.unwrap_or_default();
-        let live = observe(&*self.cloud, &*self.time, graph, &record)
+        self.check_engine(graph, &record)?;
+        let live = observe(&*self.cloud, &*self.time, graph, &record, &self.ids)
             .await
             .map_err(EngineError::Read)?;
         let mut rebuilt = Rebuilt::default();
@@ -494,7 +531,9 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             if record.resources.contains_key(id) {
                 continue;
             }
-            if let Ownership::Foreign(found) = &found.ownership {
+            if let Ownership::Foreign(found) = &found.ownership
+                && !self.adopts
+            {
                 rebuilt.foreign.push(Foreign {
                     id: id.clone(),
                     found: found.clone(),
@@ -508,12 +547,13 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             outcomes.push(Outcome::Put(id.clone(), recorded));
             rebuilt.recorded.push(id.clone());
         }
-        if outcomes.is_empty() {
+        if outcomes.is_empty() && record.header.engine == self.name {
             return Ok(rebuilt);
         }
         let now = self.time.now();
         let expected = record.header.fence;
         record.header.fence += 1;
+        record.header.engine = self.name;
         record.header.outputs.extend(self.outputs(graph, &known));
         record.header.lock = Some(Lock {
             owner: self.owner.clone(),
@@ -527,6 +567,42 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
         let written = self.store.write(stack, fence, &outcomes, Some(&record.header)).await;
         written.map_err(EngineError::Store)?;
         Ok(rebuilt)
+    }
+
+    /// Gives a stage to CloudFormation: forgets every recorded resource that CloudFormation can make, and changes none. May
+    /// be repeated.
+    ///
+    /// # Errors
+    /// When the record cannot be read or written, or who is deploying.
+    pub async fn hand_over(&self, graph: &Graph) -> Result<(), EngineError> {
+        let record = self.record(graph).await?.unwrap_or_default();
+        if self.lock_of(&record).is_some() {
+            return Err(self.locked(graph, &record));
+        }
+        let now = self.time.now();
+        let mut header = Header {
+            fence: record.header.fence + 1,
+            engine: EngineName::CloudFormation,
+            lock: Some(Lock {
+                owner: self.owner.clone(),
+                acquired_at: now,
+                lease_until: now + LEASE_S,
+            }),
+            ..Header::default()
+        };
+        let (stack, fence) = (graph.stack(), header.fence);
+        // From here on it is CloudFormation's, whatever else is still recorded.
+        let begun = self.store.begin(stack, record.header.fence, now, &header).await;
+        begun.map_err(EngineError::Store)?;
+        let forgotten: Vec<_> = record
+            .resources
+            .iter()
+            .filter(|(_, recorded)| recorded.kind.is_made_by_cloudformation())
+            .map(|(id, _)| Outcome::Removed(id.clone()))
+            .collect();
+        header.lock = None;
+        let written = self.store.write(stack, fence, &forgotten, Some(&header)).await;
+        written.map_err(EngineError::Store)
     }
 
     /// Returns whether the record says already what is declared, down to policies and outputs.
@@ -543,6 +619,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             })
         });
         resources_match
+            && record.header.engine == self.name
             && record.header.lock.is_none()
             && record.header.intents.is_empty()
             && record.header.last_good.is_empty()
@@ -565,12 +642,31 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
 
     /// Reads the record, and whether somebody is deploying.
     async fn read_record(&self, graph: &Graph) -> Result<(Record, bool), EngineError> {
-        let record = self.record(graph).await?.unwrap_or_default();
+        let mut record = self.record(graph).await?.unwrap_or_default();
+        self.check_engine(graph, &record)?;
+        match self.name {
+            EngineName::Direct => {}
+            // Others are left from a migration that was interrupted while it forgot them.
+            EngineName::CloudFormation => record
+                .resources
+                .retain(|_, recorded| !recorded.kind.is_made_by_cloudformation()),
+        }
         let is_locked = self.lock_of(&record).is_some();
         if is_locked && !self.waits_for_lock {
             return Err(self.locked(graph, &record));
         }
         Ok((record, is_locked))
+    }
+
+    /// Refuses what belongs to the other engine.
+    fn check_engine(&self, graph: &Graph, record: &Record) -> Result<(), EngineError> {
+        match record.engine() {
+            Some(engine) if engine != self.name && !self.takes_over => Err(EngineError::OtherEngine {
+                stack: graph.stack().clone(),
+                engine,
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Returns the refusal to deploy beside the holder of the lock.
@@ -631,6 +727,7 @@ impl<C: Cloud, S: Store, T: Time> Engine<C, S, T> {
             let now = self.time.now();
             let header = Header {
                 fence: record.header.fence + 1,
+                engine: self.name,
                 lock: Some(Lock {
                     owner: self.owner.clone(),
                     acquired_at: now,

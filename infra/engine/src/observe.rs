@@ -13,17 +13,19 @@ use crate::time::Time;
 /// Returns what exists.
 ///
 /// What is recorded is read in one parallel round. What is declared only is located in the same round, as far as the
-/// properties that identify it are known; the rest follows when its parent has been found.
+/// properties that identify it are known; the rest follows when its parent has been found. `ids` are physical ids that are
+/// known from elsewhere, of resources that are not recorded.
 pub(crate) async fn observe<C: Cloud>(
     cloud: &C,
     time: &impl Time,
     graph: &Graph,
     record: &Record,
+    ids: &BTreeMap<LogicalId, String>,
 ) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
     let mut live: BTreeMap<LogicalId, Live> = BTreeMap::new();
     let mut asked: BTreeSet<LogicalId> = BTreeSet::new();
     loop {
-        let targets: Vec<Target> = next_targets(cloud, graph, record, &live)
+        let targets: Vec<Target> = next_targets(cloud, graph, record, ids, &live)
             .into_iter()
             .filter(|target| asked.insert(target.id.clone()))
             .collect();
@@ -44,7 +46,7 @@ pub(crate) async fn locate_unrecorded<C: Cloud>(
     graph: &Graph,
     record: &Record,
 ) -> Result<BTreeMap<LogicalId, Live>, CloudError> {
-    let targets: Vec<Target> = next_targets(cloud, graph, record, &BTreeMap::new())
+    let targets: Vec<Target> = next_targets(cloud, graph, record, &BTreeMap::new(), &BTreeMap::new())
         .into_iter()
         .filter(|target| target.physical_id.is_none() && graph.resources()[&target.id].parent.is_none())
         .collect();
@@ -65,7 +67,13 @@ pub(crate) async fn read<C: Cloud>(
 }
 
 /// Returns everything that can be asked for, with what is known so far.
-fn next_targets<C: Cloud>(cloud: &C, graph: &Graph, record: &Record, live: &BTreeMap<LogicalId, Live>) -> Vec<Target> {
+fn next_targets<C: Cloud>(
+    cloud: &C,
+    graph: &Graph,
+    record: &Record,
+    ids: &BTreeMap<LogicalId, String>,
+    live: &BTreeMap<LogicalId, Live>,
+) -> Vec<Target> {
     let mut targets: Vec<Target> = record
         .resources
         .iter()
@@ -92,7 +100,7 @@ fn next_targets<C: Cloud>(cloud: &C, graph: &Graph, record: &Record, live: &BTre
                 stack: graph.stack().clone(),
                 id: id.clone(),
                 kind: resource.kind,
-                physical_id: None,
+                physical_id: ids.get(id).cloned(),
                 properties: resolved.properties,
             });
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use infra_cdk::{Kind, LogicalId, RemovalPolicy, StackId};
+use infra_cdk::{EngineName, Kind, LogicalId, RemovalPolicy, StackId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -14,7 +14,7 @@ use crate::provider::{CloudError, Properties};
 ///
 /// It is raised by whatever a released version would misread or drop: a new resource type, a field that decides something.
 /// A field that an older record lacks has a default.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Everything known about one deployed stack.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +26,16 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns the engine that the stage belongs to; `None` when nothing of it is deployed.
+    #[must_use]
+    pub fn engine(&self) -> Option<EngineName> {
+        let is_empty = self.resources.is_empty() && self.header.intents.is_empty();
+        match self.header.engine {
+            EngineName::Direct if is_empty => None,
+            engine => Some(engine),
+        }
+    }
+
     /// Returns whether an unfinished deployment has changed what an earlier one left: there is something to go back to.
     #[must_use]
     pub fn has_last_good(&self) -> bool {
@@ -43,6 +53,10 @@ pub struct Header {
     pub schema: u32,
     /// Grows by one with every deployment: who wrote last. A writer with an older number is refused.
     pub fence: u64,
+    /// Which engine the stage belongs to. Of a stage that CloudFormation deploys, only what CloudFormation cannot make is
+    /// recorded here.
+    #[serde(default)]
+    pub engine: EngineName,
     /// Who is deploying now.
     pub lock: Option<Lock>,
     /// What the running or interrupted deployment set out to do, written before its first mutating call.
@@ -64,6 +78,7 @@ impl Default for Header {
         Self {
             schema: SCHEMA,
             fence: 0,
+            engine: EngineName::Direct,
             lock: None,
             intents: Vec::new(),
             last_good: BTreeMap::new(),
@@ -233,7 +248,7 @@ mod tests {
         let header = r#"{"schema": 1, "fence": 3, "lock": null, "outputs": {},
             "intents": [{"id": "ChatApi", "kind": "Api", "action": "create", "name": null}]}"#;
         let header: Header = serde_json::from_str(header).unwrap();
-        assert_eq!((header.schema, header.fence), (1, 3));
+        assert_eq!((header.schema, header.fence, header.engine), (1, 3, EngineName::Direct));
         assert_eq!(header.intents[0].resource, None);
     }
 }

@@ -1,8 +1,8 @@
 //! Signed AWS calls for services whose generated SDK is not worth its compile time.
 //!
 //! A generated client costs every build up to a minute of processor time, whether one of its operations is used or a
-//! hundred. [`Client`] speaks the two protocols that the small control-plane services use (AWS JSON 1.1 and AWS Query)
-//! and signs with Signature Version 4; what the bodies mean is the caller's business.
+//! hundred. [`Client`] speaks the two protocols that the small control-plane services use (AWS JSON 1.1 and AWS Query),
+//! sends plain requests such as those of S3, and signs with Signature Version 4; what the bodies mean is the caller's business.
 //!
 //! It never repeats a call: only the caller knows whether a repetition is harmless, and [`CallError`] says all that is
 //! needed to decide. It never writes credentials or request bodies into an error, nor prints them with `Debug`.
@@ -20,7 +20,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, UriPathNormalizationMode,
+    sign,
+};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::identity::Identity;
 use bytes::Bytes;
@@ -34,8 +37,11 @@ pub use crate::transport::Streamed;
 use crate::transport::Transport;
 pub use http::Method;
 
-/// A whole call, from the first byte sent to the last byte read, ends within this time.
+/// A whole call, from the first byte sent to the last byte read, ends within this time; see [`UPLOAD_BYTES_PER_SECOND`].
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A call may take a second longer for so many bytes that it sends: slower connections are taken to be broken.
+pub const UPLOAD_BYTES_PER_SECOND: usize = 100_000;
 
 /// A connection stands within this time, or the address is taken to be unreachable.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -241,7 +247,7 @@ impl Client {
             .region(&site.signing_region)
             .name(call.service)
             .time(SystemTime::now())
-            .settings(SigningSettings::default())
+            .settings(settings(call.service))
             .build()
             .map_err(|source| invalid(source.into()))?
             .into();
@@ -269,6 +275,19 @@ impl Client {
         signature.apply_to_request_http1x(&mut request);
         Ok(request)
     }
+}
+
+/// Returns how requests to a service are signed. S3 alone wants the digest of the body in a header, and its paths as they
+/// are: encoded once, and with empty segments (Amazon S3 API Reference, "Signature Calculations for the Authorization
+/// Header").
+fn settings(service: &str) -> SigningSettings {
+    let mut settings = SigningSettings::default();
+    if service == "s3" {
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+    }
+    settings
 }
 
 impl fmt::Debug for Client {

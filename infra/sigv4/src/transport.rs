@@ -1,9 +1,11 @@
 //! The connection pool: plain for loopback endpoints, TLS for AWS. HTTP/2 where the server offers it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request, Response, response};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
@@ -11,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 use crate::error::{self, CallError, ClientError, Source};
-use crate::{CALL_TIMEOUT, CONNECT_TIMEOUT};
+use crate::{CALL_TIMEOUT, CONNECT_TIMEOUT, UPLOAD_BYTES_PER_SECOND};
 
 /// More than any control-plane answer; a larger one is cut off rather than held in memory.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -70,7 +72,7 @@ impl Transport {
         Ok(Self::Tls(pool().build(connector)))
     }
 
-    /// Sends `request` and reads the whole answer, within [`CALL_TIMEOUT`].
+    /// Sends `request` and reads the whole answer, within [`CALL_TIMEOUT`] and what its body takes.
     pub(crate) async fn send(
         &self,
         call: &str,
@@ -81,6 +83,7 @@ impl Transport {
             maybe_sent,
             source,
         };
+        let limit = time_limit(request.body().size_hint().lower());
         let exchange = async {
             let response = self
                 .request(request)
@@ -93,7 +96,7 @@ impl Transport {
                 .map_err(|source| failed(true, source))?;
             Ok((parts, body.to_bytes()))
         };
-        match timeout(CALL_TIMEOUT, exchange).await {
+        match timeout(limit, exchange).await {
             Ok(result) => result,
             Err(elapsed) => Err(failed(true, Source::from(elapsed))),
         }
@@ -125,6 +128,11 @@ impl Transport {
             Self::Tls(client) => client.request(request).await,
         }
     }
+}
+
+/// Returns the time that a call with a body of so many bytes may take.
+fn time_limit(bytes: u64) -> Duration {
+    CALL_TIMEOUT + Duration::from_secs(bytes / UPLOAD_BYTES_PER_SECOND as u64)
 }
 
 fn tcp() -> HttpConnector {

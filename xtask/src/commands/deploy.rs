@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use infra_aws::Session;
-use infra_cdk::{Kind, LogicalId};
-use infra_engine::{EngineError, Observed, Package, Packages, Packaging, Prepared, Record, Report, StoreError};
+use infra_cdk::{EngineName, Kind, LogicalId};
+use infra_engine::{EngineError, Observed, Package, Packages, Packaging, Plan, Prepared, Record, Report, StoreError};
 use serde_json::{Value as Json, json};
 
 use crate::cli::Deploy;
+use crate::commands::cloudformation::{self, Site};
 use crate::commands::{App, DEFAULT_STAGE, deploy_last_good, diff};
 use crate::failure::{Exit, Failure, Scope, help_for};
 use crate::outputs::Outputs;
@@ -63,7 +64,14 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
         None => package::start(&app.workspace, &target.stage, &selected, progress),
     };
     let reading = building.or(Box::pin(read(&target, Some(options))));
-    let (session, engine, observed) = app.interrupt.or(reading).await.map_err(nothing_done)?;
+    let (session, engine, observed) = match app.interrupt.or(reading).await.map_err(nothing_done)? {
+        Found::Direct(session, engine, observed) => (session, *engine, *observed),
+        Found::CloudFormation(session) => {
+            let packages = app.interrupt.or(building.finish()).await.map_err(nothing_done)?;
+            let site = Site::new(app, &target, session, progress);
+            return Box::pin(site.deploy(&packages, options)).await;
+        }
+    };
     let packaging;
     let prepared = if selected == all {
         packaging = building.packaging();
@@ -82,7 +90,7 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
     };
     if options.dry_run {
         progress.finish();
-        diff::show(app, &target, &prepared)?;
+        diff::show(app, &target, &prepared.plan, &prepared.record)?;
         return Ok(Exit::Ok);
     }
     progress.planned(&prepared.plan);
@@ -91,7 +99,7 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
         heading(&target),
         plan_view::human(&prepared.plan)
     ));
-    refuse_losses(&prepared, &target, options)?;
+    refuse_losses(&prepared.plan, &target, options)?;
     let run = Run {
         app,
         engine: &engine,
@@ -125,12 +133,24 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
     Ok(done.exit())
 }
 
+/// Which engine a stage belongs to, with what is deployed of it.
+pub(crate) enum Found {
+    /// This program's own, or none yet.
+    Direct(Session, Box<AwsEngine>, Box<Observed>),
+    /// CloudFormation, or it shall be.
+    CloudFormation(Session),
+}
+
 /// Learns the account and reads what is deployed there.
 ///
 /// # Errors
-/// What could not be read, or who deploys.
-pub(crate) async fn read(target: &Target, options: Option<&Deploy>) -> Result<(Session, AwsEngine, Observed), Failure> {
+/// What could not be read, who deploys, or that the stage belongs to another engine than the one that is asked for.
+pub(crate) async fn read(target: &Target, options: Option<&Deploy>) -> Result<Found, Failure> {
+    let asked = cloudformation::asked(target, options)?;
     let (session, mut engine) = target.open().await?;
+    if asked == Some(EngineName::CloudFormation) {
+        return Ok(Found::CloudFormation(session));
+    }
     if let Some(options) = options {
         engine = engine.adopting(options.adopt);
         if options.no_wait {
@@ -140,11 +160,12 @@ pub(crate) async fn read(target: &Target, options: Option<&Deploy>) -> Result<(S
             engine.store().make_early();
         }
     }
-    let observed = engine
-        .observe(&target.graph)
-        .await
-        .map_err(|error| not_planned(target, error))?;
-    Ok((session, engine, observed))
+    match engine.observe(&target.graph).await {
+        Ok(observed) => Ok(Found::Direct(session, Box::new(engine), Box::new(observed))),
+        // Nobody asked for one: a stage stays where it is.
+        Err(EngineError::OtherEngine { .. }) if asked.is_none() => Ok(Found::CloudFormation(session)),
+        Err(error) => Err(not_planned(target, error)),
+    }
 }
 
 fn not_planned(target: &Target, error: EngineError) -> Failure {
@@ -177,6 +198,16 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    /// Returns a deployment that ended as the report says.
+    pub(crate) fn new(plan: &Plan, report: Report, outputs: Option<Outputs>) -> Self {
+        let steps = plan.steps.iter();
+        Self {
+            kinds: steps.map(|step| (step.id.clone(), step.kind)).collect(),
+            report,
+            outputs,
+        }
+    }
+
     /// Returns how the process ends.
     pub(crate) fn exit(&self) -> Exit {
         if self.report.interrupted {
@@ -343,8 +374,8 @@ impl Run<'_> {
 ///
 /// # Errors
 /// What would be lost, and why.
-pub(crate) fn refuse_losses(prepared: &Prepared, target: &Target, options: &Deploy) -> Result<(), Failure> {
-    let losses: Vec<_> = prepared.plan.data_losses().collect();
+pub(crate) fn refuse_losses(plan: &Plan, target: &Target, options: &Deploy) -> Result<(), Failure> {
+    let losses: Vec<_> = plan.data_losses().collect();
     if losses.is_empty() || options.allow_replace {
         return Ok(());
     }
@@ -366,9 +397,8 @@ pub(crate) fn refuse_losses(prepared: &Prepared, target: &Target, options: &Depl
 ///
 /// # Errors
 /// When the answer is no, or nobody can be asked.
-pub(crate) async fn confirm_losses(app: &App, prepared: &Prepared) -> Result<(), Failure> {
-    let losses: Vec<_> = prepared
-        .plan
+pub(crate) async fn confirm_losses(app: &App, plan: &Plan) -> Result<(), Failure> {
+    let losses: Vec<_> = plan
         .data_losses()
         .map(|step| format!("{} {}", step.kind.cloudformation_type(), step.id))
         .collect();

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use infra_cdk::EngineName;
 use infra_engine::{Action, Package, Packages, Packaging, Prepared};
 use serde_json::json;
 
 use crate::cli::Deploy;
+use crate::commands::cloudformation::Site;
 use crate::commands::{App, DEFAULT_STAGE, deploy, diff};
 use crate::failure::{Exit, Failure};
 use crate::package;
@@ -31,6 +33,10 @@ pub(crate) async fn run(app: &App, options: &Deploy, progress: &Progress) -> Res
     if options.no_wait {
         engine = engine.without_waiting();
     }
+    let record = engine.record(&declared.graph).await.map_err(failed)?;
+    if record.and_then(|record| record.engine()) == Some(EngineName::CloudFormation) {
+        return Box::pin(Site::new(app, &declared, session, progress).undo()).await;
+    }
     let Some(good) = engine.last_good(&declared.graph).await.map_err(failed)? else {
         ui::say(format!(
             "The last deployment of {stack} ended well; there is nothing to undo."
@@ -51,7 +57,7 @@ pub(crate) async fn run(app: &App, options: &Deploy, progress: &Progress) -> Res
     let prepared = app.interrupt.or(async { planning.await.map_err(failed) }).await?;
     if options.dry_run {
         progress.finish();
-        diff::show(app, &target, &prepared)?;
+        diff::show(app, &target, &prepared.plan, &prepared.record)?;
         return Ok(Exit::Ok);
     }
     progress.planned(&prepared.plan);
@@ -60,7 +66,7 @@ pub(crate) async fn run(app: &App, options: &Deploy, progress: &Progress) -> Res
         deploy::heading(&target),
         plan_view::human(&prepared.plan)
     ));
-    deploy::refuse_losses(&prepared, &target, options)?;
+    deploy::refuse_losses(&prepared.plan, &target, options)?;
     let missing = load(app, &target, &prepared, &mut packages);
     if !missing.is_empty() {
         let scope = declared.scope();

@@ -1,8 +1,9 @@
 //! `cargo xtask destroy`: removes a stage; safe to repeat.
 
-use infra_engine::{Action, Packages, Packaging};
+use infra_engine::{Action, EngineError, Packages, Packaging, Plan};
 
 use crate::cli::Destroy;
+use crate::commands::cloudformation::Site;
 use crate::commands::{App, DEFAULT_STAGE, deploy};
 use crate::failure::{Exit, Failure};
 use crate::plan_view;
@@ -29,15 +30,18 @@ async fn destroy(app: &App, options: &Destroy, progress: &Progress) -> Result<Ex
         if options.no_wait {
             engine = engine.without_waiting();
         }
-        let prepared = engine
-            .plan_destroy(&target.graph)
-            .await
-            .map_err(|error| Failure::engine(format!("{stack} cannot be planned"), error, &scope))?;
-        Ok((session, engine, prepared))
+        match engine.plan_destroy(&target.graph).await {
+            Ok(prepared) => Ok((session, engine, Some(prepared))),
+            Err(EngineError::OtherEngine { .. }) => Ok((session, engine, None)),
+            Err(error) => Err(Failure::engine(format!("{stack} cannot be planned"), error, &scope)),
+        }
     }));
     let (session, engine, prepared) = reading
         .await
         .map_err(|failure| failure.when_interrupted("interrupted; nothing was deleted"))?;
+    let Some(prepared) = prepared else {
+        return Box::pin(Site::new(app, &target, session, progress).destroy(options)).await;
+    };
     progress.planned(&prepared.plan);
     if prepared.plan.is_empty() {
         ui::say(format!("{stack} is not deployed."));
@@ -51,17 +55,11 @@ async fn destroy(app: &App, options: &Destroy, progress: &Progress) -> Result<Ex
     let deletes = prepared.plan.steps.iter().any(|step| step.action == Action::Delete);
     let losses = prepared.plan.data_losses().count();
     if losses > 0 {
-        deploy::confirm_losses(app, &prepared).await?;
+        deploy::confirm_losses(app, &prepared.plan).await?;
     } else if deletes && !app.global.yes {
         deploy::ask(app, &format!("Delete {stack}?")).await?;
     }
-    let kept: Vec<_> = prepared
-        .plan
-        .steps
-        .iter()
-        .filter(|step| step.action == Action::Retain)
-        .map(|step| step.physical_id.clone().unwrap_or_else(|| step.id.to_string()))
-        .collect();
+    let kept = kept(&prepared.plan);
     let run = deploy::Run {
         app,
         engine: &engine,
@@ -70,14 +68,29 @@ async fn destroy(app: &App, options: &Destroy, progress: &Progress) -> Result<Ex
         progress,
     };
     let done = Box::pin(run.apply(&Packaging::from(Packages::new()), prepared)).await?;
-    if !kept.is_empty() && done.exit() == Exit::Ok {
-        ui::say(format!(
-            "Kept, because the stage's removal policy is `retain`: {}.",
-            kept.join(", ")
-        ));
+    if done.exit() == Exit::Ok {
+        say_kept(&kept);
     }
     let mut result = done.json(&target, &session);
     result["outputs"] = serde_json::Value::Null;
     progress.result(result)?;
     Ok(done.exit())
+}
+
+/// Returns the names of what a removal keeps.
+pub(crate) fn kept(plan: &Plan) -> Vec<String> {
+    let retained = plan.steps.iter().filter(|step| step.action == Action::Retain);
+    retained
+        .map(|step| step.physical_id.clone().unwrap_or_else(|| step.id.to_string()))
+        .collect()
+}
+
+/// Says what was kept, and why.
+pub(crate) fn say_kept(kept: &[String]) {
+    if !kept.is_empty() {
+        ui::say(format!(
+            "Kept, because the stage's removal policy is `retain`: {}.",
+            kept.join(", ")
+        ));
+    }
 }

@@ -1,9 +1,11 @@
 //! `cargo xtask diff`: the plan, without changing anything.
 
-use infra_engine::Prepared;
+use infra_engine::{Plan, Record};
 
 use crate::cli::Diff;
-use crate::commands::{App, DEFAULT_STAGE, deploy};
+use crate::commands::cloudformation::Site;
+use crate::commands::deploy::{self, Found};
+use crate::commands::{App, DEFAULT_STAGE};
 use crate::failure::{Exit, Failure};
 use crate::outputs::Outputs;
 use crate::package;
@@ -23,15 +25,25 @@ pub(crate) async fn run(app: &App, options: &Diff) -> Result<Exit, Failure> {
     // What is deployed is read while cargo compiles.
     let mut building = package::start(&app.workspace, &target.stage, &names, &progress);
     let planning = Box::pin(async {
-        let (_, engine, observed) = building.or(Box::pin(deploy::read(&target, None))).await?;
+        let found = building.or(Box::pin(deploy::read(&target, None))).await?;
         let packages = building.finish().await?;
-        deploy::plan(&engine, &target, &packages, observed)
+        match found {
+            Found::Direct(_, engine, observed) => {
+                let prepared = deploy::plan(&engine, &target, &packages, *observed)?;
+                Ok((prepared.plan, prepared.record))
+            }
+            Found::CloudFormation(session) => {
+                let site = Site::new(app, &target, session, &progress);
+                let plan = site.plan(&packages, options.revert_drift).await?;
+                Ok((plan, Record::default()))
+            }
+        }
     });
     let prepared = app.interrupt.or(planning).await;
     progress.finish();
-    let prepared = prepared?;
-    show(app, &target, &prepared)?;
-    Ok(if options.exit_code && !prepared.plan.is_empty() {
+    let (plan, record) = prepared?;
+    show(app, &target, &plan, &record)?;
+    Ok(if options.exit_code && !plan.is_empty() {
         Exit::Changes
     } else {
         Exit::Ok
@@ -42,14 +54,14 @@ pub(crate) async fn run(app: &App, options: &Diff) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// When stdout is closed.
-pub(crate) fn show(app: &App, target: &Target, prepared: &Prepared) -> Result<(), Failure> {
+pub(crate) fn show(app: &App, target: &Target, plan: &Plan, record: &Record) -> Result<(), Failure> {
     if app.wants_json() {
-        let mut json = plan_view::json(&prepared.plan);
+        let mut json = plan_view::json(plan);
         json["stack"] = target.graph.stack().to_string().into();
-        json["outputs"] = Outputs::read(&target.graph, &prepared.record).json();
+        json["outputs"] = Outputs::read(&target.graph, record).json();
         ui::json(&json)
     } else {
         ui::say(format!("{}\n", deploy::heading(target)));
-        ui::data(plan_view::human(&prepared.plan))
+        ui::data(plan_view::human(plan))
     }
 }

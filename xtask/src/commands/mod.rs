@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod cloudformation;
 mod coverage;
 mod deploy;
 mod deploy_last_good;
@@ -13,6 +14,7 @@ mod hooks;
 mod invoke;
 mod local;
 mod logs;
+mod migrate;
 mod new;
 pub(crate) mod outputs;
 mod policy;
@@ -66,6 +68,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Local(options) => local::run(&app, options).await,
         Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
         Command::Diff(options) => Box::pin(diff::run(&app, &options)).await,
+        Command::Migrate(options) => Box::pin(migrate::run(&app, &options)).await,
         Command::Rollback => Box::pin(rollback::run(&app)).await,
         Command::State(options) => state::run(&app, options.command).await,
         Command::Destroy(options) => Box::pin(destroy::run(&app, &options)).await,

@@ -1,8 +1,9 @@
 //! `cargo xtask outputs`: what a deployed stage tells its users.
 
 use infra_aws::Session;
+use infra_cdk::EngineName;
 
-use crate::commands::{App, DEFAULT_STAGE};
+use crate::commands::{App, DEFAULT_STAGE, cloudformation};
 use crate::failure::{Exit, Failure};
 use crate::outputs::Outputs;
 use crate::target::{AwsEngine, Target};
@@ -29,7 +30,7 @@ pub(crate) async fn run(app: &App) -> Result<Exit, Failure> {
 /// As [`Target::session`] and [`read`].
 pub(crate) async fn open(target: &Target) -> Result<(Session, Outputs), Failure> {
     let (session, engine) = target.open().await?;
-    let outputs = recorded(target, &engine).await?;
+    let outputs = recorded(target, &session, &engine).await?;
     Ok((session, outputs))
 }
 
@@ -38,19 +39,27 @@ pub(crate) async fn open(target: &Target) -> Result<(Session, Outputs), Failure>
 /// # Errors
 /// When it is not deployed or cannot be read.
 pub(crate) async fn read(target: &Target, session: &Session) -> Result<Outputs, Failure> {
-    recorded(target, &target.engine(session)).await
+    recorded(target, session, &target.engine(session)).await
 }
 
-async fn recorded(target: &Target, engine: &AwsEngine) -> Result<Outputs, Failure> {
+async fn recorded(target: &Target, session: &Session, engine: &AwsEngine) -> Result<Outputs, Failure> {
     let scope = target.scope();
     let record = engine
         .record(&target.graph)
         .await
         .map_err(|error| Failure::engine("the record cannot be read", error, &scope))?
-        .filter(|record| !record.resources.is_empty());
+        .filter(|record| record.engine().is_some());
     match record {
+        Some(record) if record.engine() == Some(EngineName::CloudFormation) => {
+            cloudformation::outputs(target, session).await
+        }
         Some(record) => Ok(Outputs::read(&target.graph, &record)),
-        None => Err(Failure::new(format!("{} is not deployed", target.graph.stack()))
-            .help(format!("deploy it with: {}", scope.command("deploy")))),
+        None => Err(not_deployed(target)),
     }
+}
+
+/// Returns the failure of everything that needs a deployed stage.
+pub(crate) fn not_deployed(target: &Target) -> Failure {
+    Failure::new(format!("{} is not deployed", target.graph.stack()))
+        .help(format!("deploy it with: {}", target.scope().command("deploy")))
 }

@@ -1,8 +1,9 @@
 //! `cargo xtask rollback`: moves aliases back to the versions from before the last deployment.
 
-use infra_engine::{After, Packages, Packaging, Plan};
+use infra_engine::{After, EngineError, Packages, Packaging, Plan};
 use serde_json::{Value as Json, json};
 
+use crate::commands::cloudformation::Site;
 use crate::commands::{App, DEFAULT_STAGE, deploy};
 use crate::failure::{Exit, Failure};
 use crate::plan_view;
@@ -26,15 +27,18 @@ async fn rollback(app: &App, progress: &Progress) -> Result<Exit, Failure> {
     progress.begun("rollback", &target.graph, &target.stage.region);
     let reading = app.interrupt.or(Box::pin(async {
         let (session, engine) = target.open().await?;
-        let prepared = engine
-            .plan_rollback(&target.graph)
-            .await
-            .map_err(|error| Failure::engine(format!("{stack} cannot be rolled back"), error, &scope))?;
-        Ok((session, engine, prepared))
+        match engine.plan_rollback(&target.graph).await {
+            Ok(prepared) => Ok((session, engine, Some(prepared))),
+            Err(EngineError::OtherEngine { .. }) => Ok((session, engine, None)),
+            Err(error) => Err(Failure::engine(format!("{stack} cannot be rolled back"), error, &scope)),
+        }
     }));
     let (session, engine, prepared) = reading
         .await
         .map_err(|failure| failure.when_interrupted("interrupted; nothing was changed"))?;
+    let Some(prepared) = prepared else {
+        return Box::pin(Site::new(app, &target, session, progress).roll_back()).await;
+    };
     progress.planned(&prepared.plan);
     ui::say(format!(
         "{}\n\n{}\n",

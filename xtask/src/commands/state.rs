@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
+use infra_aws::Session;
+use infra_cdk::EngineName;
 use serde_json::{Value as Json, json};
 
 use crate::cli::StateCommand;
+use crate::commands::cloudformation::{self, Look};
 use crate::commands::{App, DEFAULT_STAGE};
 use crate::failure::{Exit, Failure};
 use crate::target::{AwsEngine, Target};
@@ -17,22 +20,26 @@ use crate::ui::{self, BOLD};
 pub(crate) async fn run(app: &App, command: StateCommand) -> Result<Exit, Failure> {
     let target = Target::find(&app.workspace, &app.global, DEFAULT_STAGE)?;
     let run = async {
-        let (_, engine) = target.open().await?;
+        let (session, engine) = target.open().await?;
         match command {
-            StateCommand::Show => show(app, &target, &engine).await,
+            StateCommand::Show => show(app, &target, &session, &engine).await,
             StateCommand::Rebuild => rebuild(app, &target, &engine).await,
         }
     };
     app.interrupt.or(Box::pin(run)).await
 }
 
-async fn show(app: &App, target: &Target, engine: &AwsEngine) -> Result<Exit, Failure> {
+async fn show(app: &App, target: &Target, session: &Session, engine: &AwsEngine) -> Result<Exit, Failure> {
     let stack = target.graph.stack();
     let record = engine
         .record(&target.graph)
         .await
         .map_err(|error| Failure::engine("the record cannot be read", error, &target.scope()))?
         .unwrap_or_default();
+    let look = match record.engine() {
+        Some(EngineName::CloudFormation) => Some(cloudformation::look(target, session).await?),
+        Some(EngineName::Direct) | None => None,
+    };
     if app.wants_json() {
         let resources: Vec<Json> = record
             .resources
@@ -50,6 +57,8 @@ async fn show(app: &App, target: &Target, engine: &AwsEngine) -> Result<Exit, Fa
             .collect();
         ui::json(&json!({
             "stack": stack.to_string(),
+            "engine": record.engine(),
+            "cloudFormation": look.as_ref().map(Look::json),
             "deployments": record.header.fence,
             "lock": record.header.lock,
             "unfinished": record.header.intents.iter().map(|intent| &intent.id).collect::<Vec<_>>(),
@@ -77,6 +86,9 @@ async fn show(app: &App, target: &Target, engine: &AwsEngine) -> Result<Exit, Fa
     }
     ui::data(text.trim_end())?;
     ui::say(format!("{stack}: {} recorded", record.resources.len()));
+    if let Some(look) = look {
+        ui::say(look.human(&target.scope()));
+    }
     if let Some(lock) = &record.header.lock {
         ui::say(format!("{} is deploying, or was until it was killed", lock.owner));
     } else if !record.header.intents.is_empty() {

@@ -1,25 +1,27 @@
 //! `cargo xtask status`: how a stage is doing, on one screen.
 //!
-//! Reads only. What an endpoint does not have is said in one line, and the rest is shown. Read next: [`drift`], [`health`],
-//! [`view`].
+//! Reads only. What an endpoint does not have is said in one line, and the rest is shown. Read next: [`drift`], [`stack`],
+//! [`health`], [`view`].
 
 mod drift;
 mod health;
+mod stack;
 mod view;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use infra_aws::{Rows, Session};
-use infra_engine::Record;
+use infra_engine::{Observed, Record};
 use serde::Serialize;
 
 use self::drift::ResourceStatus;
 use self::health::{Alarm, FunctionStatus};
 use crate::cli::Status;
-use crate::commands::{App, DEFAULT_STAGE, deploy};
+use crate::commands::deploy::Found;
+use crate::commands::{App, DEFAULT_STAGE, cloudformation, deploy, outputs};
 use crate::failure::{Exit, Failure};
 use crate::outputs::Outputs;
-use crate::target::Target;
+use crate::target::{AwsEngine, Target};
 use crate::ui;
 
 /// How far back figures and errors go.
@@ -67,16 +69,19 @@ pub(crate) async fn run(app: &App, options: &Status) -> Result<Exit, Failure> {
 }
 
 async fn read(target: &Target, rooms: &[String]) -> Result<Shown, Failure> {
-    let (session, engine, observed) = deploy::read(target, None).await?;
-    let record = observed.record().clone();
-    if record.resources.is_empty() {
-        return Err(Failure::new(format!("{} is not deployed", target.graph.stack()))
-            .help(format!("deploy it with: {}", target.scope().command("deploy"))));
-    }
-    let outputs = Outputs::read(&target.graph, &record);
-    let packages = drift::recorded_packages(&target.graph, &record);
-    let plan = deploy::plan(&engine, target, &packages, observed)?.plan;
-    let mut notes = unfinished(target, &record);
+    let (session, stage) = match deploy::read(target, None).await? {
+        Found::Direct(session, engine, observed) => (session, direct(target, &engine, *observed)?),
+        Found::CloudFormation(session) => {
+            let stage = of_stack(target, &session).await?;
+            (session, stage)
+        }
+    };
+    let Stage {
+        record,
+        outputs,
+        resources,
+        mut notes,
+    } = stage;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let looked_at = futures_util::future::join3(
         health::functions(&session, &outputs, &record, now),
@@ -88,12 +93,52 @@ async fn read(target: &Target, rooms: &[String]) -> Result<Shown, Failure> {
     notes.extend([no_figures, no_rooms, no_alarms].into_iter().flatten());
     Ok(Shown {
         stack: target.graph.stack().to_string(),
-        resources: drift::statuses(&record, &plan),
+        resources,
         functions,
         rooms,
         alarms,
         outputs,
         notes,
+    })
+}
+
+/// What is deployed, by whichever engine.
+struct Stage {
+    record: Record,
+    outputs: Outputs,
+    resources: Vec<ResourceStatus>,
+    notes: Vec<String>,
+}
+
+/// Compares what is recorded, live and declared.
+fn direct(target: &Target, engine: &AwsEngine, observed: Observed) -> Result<Stage, Failure> {
+    let record = observed.record().clone();
+    if record.resources.is_empty() {
+        return Err(outputs::not_deployed(target));
+    }
+    let packages = drift::recorded_packages(&target.graph, &record);
+    let plan = deploy::plan(engine, target, &packages, observed)?.plan;
+    Ok(Stage {
+        outputs: Outputs::read(&target.graph, &record),
+        resources: drift::statuses(&record, &plan),
+        notes: unfinished(target, &record),
+        record,
+    })
+}
+
+/// Asks CloudFormation how the stack is.
+async fn of_stack(target: &Target, session: &Session) -> Result<Stage, Failure> {
+    let outputs = cloudformation::outputs(target, session).await?;
+    let look = cloudformation::look(target, session).await?;
+    let drift = "CloudFormation does not say what has drifted; ask it with: aws cloudformation detect-stack-drift";
+    Ok(Stage {
+        record: stack::record(&target.graph, look.resources()),
+        resources: stack::statuses(look.resources()),
+        notes: vec![
+            look.human(&target.scope()),
+            format!("{drift} --stack-name {}", look.name()),
+        ],
+        outputs,
     })
 }
 

@@ -66,7 +66,7 @@ pub(crate) async fn run(app: &App, options: &Synth) -> Result<Exit, Failure> {
 }
 
 /// Returns the digests of packages in hexadecimal; Lambda's own are base64.
-fn digests(packages: &Packages) -> Result<BTreeMap<String, String>, Failure> {
+pub(crate) fn digests(packages: &Packages) -> Result<BTreeMap<String, String>, Failure> {
     packages
         .iter()
         .map(|(name, Package { sha256, .. })| {

@@ -11,7 +11,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use infra_cdk::{Kind, LogicalId};
+use infra_cdk::Kind;
 use infra_engine::{CloudError, Desired, Live, Target};
 
 pub(crate) use read::{observe_apis, observe_children};
@@ -163,9 +163,4 @@ fn child_attributes(kind: Kind, id: &str) -> BTreeMap<String, String> {
         .iter()
         .map(|name| ((*name).to_owned(), id.to_owned()))
         .collect()
-}
-
-/// Returns the description of a deployment: whose it is, and of what it is a snapshot.
-fn deployment_marker(stack: &infra_cdk::StackId, id: &LogicalId, trigger: &str) -> String {
-    format!("{} {trigger}", crate::shape::marker(stack, id))
 }

@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::{PAGE, api_attributes, child_attributes};
 use crate::Session;
 use crate::error::found;
-use crate::shape::{Shape, Tags, marker, ownership, text};
+use crate::shape::{Shape, Tags, ownership, text};
 use crate::throttle::Service;
 
 /// Lists all pages of one type; nothing where the API is gone.
@@ -183,7 +183,7 @@ impl Children {
     fn find(&self, api: &str, target: &Target) -> Option<Live> {
         let recorded = target.physical_id.as_deref();
         let declared = |name: &str| text(&target.properties, name);
-        let mark = marker(&target.stack, &target.id);
+        let mark = target.stack.mark(&target.id);
         let mut shape = Shape::default();
         shape.set("ApiId", Some(api));
         let id = match target.kind {

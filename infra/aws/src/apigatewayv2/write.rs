@@ -11,13 +11,11 @@ use infra_engine::{Class, CloudError, Desired, Live, Properties};
 use serde_json::Value as Json;
 use tokio::time::{Instant, sleep};
 
-use super::{api_attributes, child_attributes, deployment_marker, observe_apis, observe_children};
+use super::{api_attributes, child_attributes, observe_apis, observe_children};
 use crate::Session;
 use crate::error::{gone, is_already_there, refused};
 use crate::iam::ours;
-use crate::shape::{
-    as_desired, changed_tags, declared_tags, differs, integer, is_cleared, marker, required, text, unrecorded,
-};
+use crate::shape::{as_desired, changed_tags, declared_tags, differs, integer, is_cleared, required, text, unrecorded};
 use crate::throttle::Service;
 
 const POLL_FIRST: Duration = Duration::from_millis(200);
@@ -120,7 +118,7 @@ pub(super) async fn integration(session: &Session, desired: &Desired, live: Opti
     let method = text(properties, "IntegrationMethod").map(str::to_owned);
     let uri = text(properties, "IntegrationUri").map(str::to_owned);
     let timeout = integer(properties, "TimeoutInMillis");
-    let description = marker(&desired.stack, &desired.id);
+    let description = desired.stack.mark(&desired.id);
     let Some(live) = live else {
         let call = session
             .apigateway()
@@ -261,7 +259,7 @@ pub(super) async fn deployment(session: &Session, desired: &Desired, live: Optio
                 .apigateway()
                 .create_deployment()
                 .api_id(api)
-                .description(deployment_marker(&desired.stack, &desired.id, trigger));
+                .description(desired.stack.mark_of_snapshot(&desired.id, trigger));
             let answer = session
                 .change_api(api, "apigateway:CreateDeployment", call.send())
                 .await?;

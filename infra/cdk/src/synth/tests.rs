@@ -469,3 +469,38 @@ proptest! {
         prop_assert!(!text.contains("SecureString\""), "no parameter is made");
     }
 }
+
+#[test]
+fn everything_in_a_template_can_be_retained() {
+    let graph = graph([
+        ("Role", Resource::new(Kind::Role).with("RoleName", "r")),
+        ("Key", Resource::new(Kind::Parameter).with("Name", "/chat/test/Key")),
+        (
+            "Function",
+            Resource::new(Kind::Function).with("Code", Value::Package("connect".into())),
+        ),
+    ]);
+    let digests = BTreeMap::from([("connect".to_owned(), "0a1b".to_owned())]);
+    let text = synth(&graph, &digests).unwrap().to_yaml().unwrap();
+    assert_eq!(retained_names(&text).unwrap(), BTreeSet::new());
+    let retaining = retained(&text).unwrap().unwrap();
+    let all = BTreeSet::from(["Function".to_owned(), "Role".to_owned()]);
+    assert_eq!(retained_names(&retaining).unwrap(), all);
+    assert_eq!(retained(&retaining).unwrap(), None, "it is so already");
+    assert_eq!(
+        code_digests(&retaining).unwrap(),
+        BTreeMap::from([("Function".to_owned(), "0a1b".to_owned())])
+    );
+    assert_eq!(types(&retaining).unwrap()["Role"], "AWS::IAM::Role");
+    assert!(retained("- no template").is_err());
+}
+
+#[test]
+fn what_cloudformation_cannot_make_is_a_graph_of_its_own() {
+    let graph = graph([
+        ("Role", Resource::new(Kind::Role)),
+        ("Key", Resource::new(Kind::Parameter).with("Name", "/chat/test/Key")),
+    ]);
+    let outside = outside_of_template(&graph).unwrap();
+    assert_eq!(outside.resources().keys().collect::<Vec<_>>(), [&id("Key")]);
+}

@@ -12,8 +12,8 @@ use serde::Serialize;
 pub(super) struct ResourceStatus {
     pub(super) id: LogicalId,
     #[serde(rename = "type")]
-    kind: &'static str,
-    physical_id: Option<String>,
+    pub(super) kind: String,
+    pub(super) physical_id: Option<String>,
     pub(super) state: State,
     /// The properties that differ, or why it does.
     pub(super) differs: Vec<String>,
@@ -35,6 +35,8 @@ pub(super) enum State {
     Outdated,
     /// Declared, and not deployed yet.
     NotDeployed,
+    /// CloudFormation has not brought it to what it shall be.
+    Failed,
 }
 
 impl State {
@@ -47,6 +49,7 @@ impl State {
             Self::Unrecorded => "not recorded",
             Self::Outdated => "declared otherwise",
             Self::NotDeployed => "not deployed",
+            Self::Failed => "not in order",
         }
     }
 }
@@ -84,7 +87,7 @@ pub(super) fn statuses(record: &Record, plan: &Plan) -> Vec<ResourceStatus> {
             }
             ResourceStatus {
                 id: step.id.clone(),
-                kind: step.kind.cloudformation_type(),
+                kind: step.kind.cloudformation_type().to_owned(),
                 physical_id: step.physical_id.clone(),
                 state,
                 differs,
@@ -94,7 +97,7 @@ pub(super) fn statuses(record: &Record, plan: &Plan) -> Vec<ResourceStatus> {
     let unchanged = record.resources.iter().filter(|(id, _)| plan.unchanged.contains(*id));
     statuses.extend(unchanged.map(|(id, recorded)| ResourceStatus {
         id: id.clone(),
-        kind: recorded.kind.cloudformation_type(),
+        kind: recorded.kind.cloudformation_type().to_owned(),
         physical_id: Some(recorded.physical_id.clone()),
         state: State::Live,
         differs: Vec::new(),

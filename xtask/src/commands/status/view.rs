@@ -46,7 +46,7 @@ fn resources(shown: &Shown) -> String {
     let counted = counts.iter().map(|(state, count)| {
         let style = match state {
             State::Live => GREEN,
-            State::Drifted | State::Missing => RED,
+            State::Drifted | State::Missing | State::Failed => RED,
             State::Unrecorded | State::Outdated | State::NotDeployed => YELLOW,
         };
         paint(style, format_args!("{count} {}", state.words()))
