@@ -1,5 +1,6 @@
 //! `cargo xtask destroy`: removes a stage; safe to repeat.
 
+use infra_cdk::Kind;
 use infra_engine::{Action, Packages, Packaging};
 
 use crate::cli::Destroy;
@@ -55,11 +56,11 @@ async fn destroy(app: &App, options: &Destroy, progress: &Progress) -> Result<Ex
     } else if deletes && !app.global.yes {
         deploy::ask(app, &format!("Delete {stack}?")).await?;
     }
-    let kept: Vec<_> = prepared
-        .plan
-        .steps
-        .iter()
-        .filter(|step| step.action == Action::Retain)
+    let retained = prepared.plan.steps.iter().filter(|step| step.action == Action::Retain);
+    let (shared, kept): (Vec<_>, Vec<_>) = retained.partition(|step| step.kind == Kind::Account);
+    let keeps_log_role = !shared.is_empty();
+    let kept: Vec<_> = kept
+        .into_iter()
         .map(|step| step.physical_id.clone().unwrap_or_else(|| step.id.to_string()))
         .collect();
     let run = deploy::Run {
@@ -70,6 +71,9 @@ async fn destroy(app: &App, options: &Destroy, progress: &Progress) -> Result<Ex
         progress,
     };
     let done = Box::pin(run.apply(&Packaging::from(Packages::new()), prepared)).await?;
+    if keeps_log_role && done.exit() == Exit::Ok {
+        ui::say("Kept for other APIs of the account: the role by which API Gateway writes logs.");
+    }
     if !kept.is_empty() && done.exit() == Exit::Ok {
         ui::say(format!(
             "Kept, because the stage's removal policy is `retain`: {}.",
