@@ -1,14 +1,16 @@
 """MiniStack judges deploy, chat and destroy: another's control plane, data plane and IAM enforcement."""
 
 import json
+import os
 import sys
 import time
 import urllib.request
 
 from chat import chat
-from common import Emulator, equal, expect, nothing_left
+from common import ROOT, Emulator, equal, expect, nothing_left
 
 COMMAND = [sys.executable.replace("python3", "ministack").replace("python", "ministack")]
+WATCHED = "observability: {accessLogs: true, metrics: true, alarms: true, dashboard: true}\n"
 ENVIRONMENT = {
     "BIND_HOST": "127.0.0.1",
     "GATEWAY_PORT": "{port}",
@@ -62,4 +64,28 @@ with Emulator(COMMAND, ENVIRONMENT, "/_ministack/health") as cloud:
     cloud.xtask("destroy", "--stage", "dev", "--yes")
     nothing_left(cloud)
     cloud.xtask("destroy", "--stage", "dev", "--yes")
+
+    # All that watches over a stage, as another one understands it.
+    name = f"watched-{os.getpid() % 100_000}"
+    stage = ROOT / f"infra/stages/{name}.yml"
+    stage.write_text("region: us-east-1\narchitecture: host\nbuildProfile: dev\nremovalPolicy: delete\n" + WATCHED)
+    try:
+        cloud.xtask("deploy", "--stage", name, "--yes")
+        second = cloud.xtask("deploy", "--stage", name, "--yes", "--output", "json")
+        equal(second["changed"], [], "changes of the second deployment of a watched stage")
+        watching = cloud.client("cloudwatch")
+        alarms = watching.describe_alarms()["MetricAlarms"]
+        equal(len(alarms), 18, "alarms")
+        equal({alarm["TreatMissingData"] for alarm in alarms}, {"notBreaching"}, "alarms without data")
+        [board] = watching.list_dashboards()["DashboardEntries"]
+        body = json.loads(watching.get_dashboard(DashboardName=board["DashboardName"])["DashboardBody"])
+        expect(len(body["widgets"]) > 5, "the dashboard has widgets")
+        [api] = gateway.get_apis()["Items"]
+        [live] = gateway.get_stages(ApiId=api["ApiId"])["Items"]
+        expect(f"/aws/apigateway/chat-{name}-chat" in live["AccessLogSettings"]["DestinationArn"], "the stage has an access log")
+        cloud.xtask("destroy", "--stage", name, "--yes")
+        nothing_left(cloud)
+        equal((watching.describe_alarms()["MetricAlarms"], watching.list_dashboards()["DashboardEntries"]), ([], []), "alarms and dashboards left")
+    finally:
+        stage.unlink()
 print("MiniStack: deployed, unchanged, chatted under IAM enforcement, destroyed without remains")

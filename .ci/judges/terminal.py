@@ -2,6 +2,7 @@
 
     .venv/bin/python .ci/judges/terminal.py            into target/screenshots
     .venv/bin/python .ci/judges/terminal.py docs/images
+    .venv/bin/python .ci/judges/terminal.py docs/images dev      one of deploy, diff (with logs), dev
 
 A command that fails, or whose screen does not come to look as expected, fails the judge.
 """
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 
 import boto3
@@ -50,7 +52,7 @@ class Terminal:
     """A command in a terminal; `until` reads on until its screen looks as wanted."""
 
     def __init__(self, arguments, scratch, columns, rows, **more):
-        self.screen = pyte.HistoryScreen(columns, rows, history=2_000)
+        self.screen = pyte.HistoryScreen(columns, rows, history=150)
         self.columns, self.pending = columns, b""
         self.stream = pyte.ByteStream(self.screen)
         self.process, self.master = pty.fork()
@@ -69,9 +71,8 @@ class Terminal:
             return False
         # Tokens are long, and nobody's business; one may come in two pieces. The emulator knows no faint text.
         data = self.pending + data
-        begin = data.rfind(b"eyJ")
-        whole = begin < 0 or re.match(rb"[\w.-]+[^\w.-]", data[begin:])
-        data, self.pending = (data, b"") if whole else (data[:begin], data[begin:])
+        unfinished = re.search(rb"eyJ[\w.-]*\Z", data)
+        data, self.pending = (data[: unfinished.start()], unfinished[0]) if unfinished else (data, b"")
         data = re.sub(rb"eyJ[\w.-]+", "eyJ0eXAi…".encode(), data)
         self.stream.feed(data.replace(b"\x1b[2m", b"\x1b[90m"))
         return True
@@ -84,6 +85,10 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_S
         while not re.search(pattern, self.text()):
             more = self.read(0.2)
+            # To look at the screen takes longer than to read on.
+            pause = time.monotonic() + 0.3
+            while more and time.monotonic() < pause and select.select([self.master], [], [], 0)[0]:
+                more = self.read(0)
             expect(more or re.search(pattern, self.text()), f"{pattern!r} did not appear:\n{self.text()}")
             expect(time.monotonic() < deadline, f"{pattern!r} did not appear in time:\n{self.text()}")
         end = time.monotonic() + settle
@@ -152,6 +157,12 @@ def draw(path, command, terminal, rows):
     print(f"terminal: {path}")
 
 
+def run(scratch, *arguments):
+    """Runs a command for the local cloud of a scratch folder, and returns what it printed."""
+    command = [XTASK, *arguments, "--stage", "local"]
+    return subprocess.run(command, cwd=ROOT, env=environment(scratch), check=True, capture_output=True, text=True).stdout
+
+
 class Cloud:
     """`cargo xtask local`."""
 
@@ -171,8 +182,7 @@ class Cloud:
         self.process.wait(30)
 
     def run(self, *arguments):
-        command = [XTASK, *arguments, "--stage", "local"]
-        return subprocess.run(command, cwd=ROOT, env=environment(self.scratch), check=True, capture_output=True, text=True).stdout
+        return run(self.scratch, *arguments)
 
     def client(self, service):
         return boto3.client(
@@ -204,51 +214,52 @@ def chat(run, scratch, folder):
     ana.finish(0)
 
 
-def pictures(folder):
-    with tempfile.TemporaryDirectory() as scratch:
-        # Compiled beforehand: a picture of cargo is none of ours.
-        with Cloud(scratch) as cloud:
-            cloud.run("deploy", "--yes")
+def deploy(folder, scratch):
+    # Compiled beforehand: a picture of cargo is none of ours.
+    with Cloud(scratch) as cloud:
+        cloud.run("deploy", "--yes")
+    with Cloud(scratch, "--unkind", "role=5s,pending=2s,creating=4s,latency=60ms"):
+        command = Terminal(["deploy", "--stage", "local", "--yes"], scratch, 112, 46)
+        command.until(r"\b(4[0-9]|5[0-9]) of \d+ done")
+        draw(folder / "terminal-deploy.svg", "cargo xtask deploy", command, command.rows()[-34:])
+        command.finish(0)
 
-        with Cloud(scratch, "--unkind", "role=5s,pending=2s,creating=4s,latency=60ms") as cloud:
-            deploy = Terminal(["deploy", "--stage", "local", "--yes"], scratch, 112, 46)
-            deploy.until(r"\b(4[0-9]|5[0-9]) of \d+ done")
-            draw(folder / "terminal-deploy.svg", "cargo xtask deploy", deploy, deploy.rows()[-34:])
-            deploy.finish(0)
 
-        with Cloud(scratch) as cloud:
-            cloud.run("deploy", "--yes")
-            by_hand(cloud)
-            diff = Terminal(["diff", "--stage", "local"], scratch, 112, 40)
-            diff.finish(0)
-            draw(folder / "terminal-diff.svg", "cargo xtask diff", diff, diff.rows())
-            cloud.run("deploy", "--yes")
-            url = json.loads(cloud.run("outputs", "--output", "json"))["webSocketUrl"]
-            talk(cloud.run, url)
-            time.sleep(1)
-            logs = Terminal(["logs", "--stage", "local"], scratch, 150, 40)
-            logs.finish(0)
-            draw(folder / "terminal-logs.svg", "cargo xtask logs", logs, logs.rows()[-24:])
-            chat(cloud.run, scratch, folder)
-            by_hand(cloud)
-            for command in ["status", "doctor"]:
-                look = Terminal([command, "--stage", "local"], scratch, 130, 40)
-                look.finish(0)
-                draw(folder / f"terminal-{command}.svg", f"cargo xtask {command}", look, look.rows())
+def looks(folder, scratch):
+    with Cloud(scratch) as cloud:
+        cloud.run("deploy", "--yes")
+        by_hand(cloud)
+        diff = Terminal(["diff", "--stage", "local"], scratch, 112, 40)
+        diff.finish(0)
+        draw(folder / "terminal-diff.svg", "cargo xtask diff", diff, diff.rows())
+        cloud.run("deploy", "--yes")
+        talk(cloud.run, json.loads(cloud.run("outputs", "--output", "json"))["webSocketUrl"])
+        time.sleep(1)
+        logs = Terminal(["logs", "--stage", "local"], scratch, 164, 40)
+        logs.finish(0)
+        draw(folder / "terminal-logs.svg", "cargo xtask logs", logs, logs.rows()[-26:])
+        chat(cloud.run, scratch, folder)
+        by_hand(cloud)
+        for command in ["status", "doctor"]:
+            look = Terminal([command, "--stage", "local"], scratch, 130, 40)
+            look.finish(0)
+            draw(folder / f"terminal-{command}.svg", f"cargo xtask {command}", look, look.rows())
 
-        dev = Terminal(["dev", "--port", "0"], scratch, 150, 40)
-        try:
-            dev.until(r"Authorization: (\S+)", settle=1.0)
-            begin = next(number for number, line in enumerate(dev.text().splitlines()) if "is ready after" in line)
-            url = re.search(r"WebSocket +(ws://\S+)", dev.text())[1]
-            run = lambda *arguments: subprocess.run(
-                [XTASK, *arguments, "--stage", "local"], cwd=ROOT, env=environment(scratch), check=True, capture_output=True, text=True
-            ).stdout
-            talk(run, url)
-            dev.until(r"disconnected", settle=1.0)
-            draw(folder / "terminal-dev.svg", "cargo xtask dev", dev, dev.rows()[begin : begin + 30])
-        finally:
-            dev.stop()
+
+def dev(folder, scratch):
+    command = Terminal(["dev", "--port", "0"], scratch, 164, 40)
+    try:
+        command.until(r"Authorization: (\S+)", settle=1.0)
+        begin = next(number for number, line in enumerate(command.text().splitlines()) if "is ready after" in line)
+        url = re.search(r"WebSocket +(ws://\S+)", command.text())[1]
+        talking = threading.Thread(target=talk, args=(lambda *arguments: run(scratch, *arguments), url))
+        # A terminal that nobody reads from would make it wait.
+        talking.start()
+        command.until(r"disconnected", settle=1.0)
+        talking.join()
+        draw(folder / "terminal-dev.svg", "cargo xtask dev", command, command.rows()[begin : begin + 30])
+    finally:
+        command.stop()
 
 
 def by_hand(cloud):
@@ -263,6 +274,9 @@ def by_hand(cloud):
     api.delete_route(ApiId=found, RouteId=route["RouteId"])
 
 
-folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/screenshots")
+SCENES = {"deploy": deploy, "looks": looks, "dev": dev}
+folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/screenshots").resolve()
 folder.mkdir(parents=True, exist_ok=True)
-pictures(folder.resolve())
+for name in sys.argv[2:] or SCENES:
+    with tempfile.TemporaryDirectory() as scratch:
+        SCENES[name](folder, scratch)

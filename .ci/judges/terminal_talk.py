@@ -18,7 +18,9 @@ async def main(url, ana, bo, cy):
             (first, {"action": "history", "id": "h"}),
         ]:
             await socket.send(json.dumps(frame))
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(1)
+        # An answer needs somebody who is still there.
+        await asyncio.sleep(2)
     try:
         async with websockets.connect(url):
             raise SystemExit("JUDGE: somebody without a token got in")

@@ -1,6 +1,7 @@
 //! `cargo xtask destroy`: removes a stage; safe to repeat.
 
-use infra_engine::{Action, EngineError, Packages, Packaging, Plan};
+use infra_cdk::Kind;
+use infra_engine::{Action, EngineError, Packages, Packaging, Plan, Step};
 
 use crate::cli::Destroy;
 use crate::commands::cloudformation::Site;
@@ -77,20 +78,34 @@ async fn destroy(app: &App, options: &Destroy, progress: &Progress) -> Result<Ex
     Ok(done.exit())
 }
 
-/// Returns the names of what a removal keeps.
-pub(crate) fn kept(plan: &Plan) -> Vec<String> {
+/// What a removal keeps.
+pub(crate) struct Kept {
+    /// Names of what the stage's removal policy keeps.
+    names: Vec<String>,
+    /// Whether the role stays by which all APIs of the account write logs.
+    log_role: bool,
+}
+
+/// Returns what a removal keeps.
+pub(crate) fn kept(plan: &Plan) -> Kept {
     let retained = plan.steps.iter().filter(|step| step.action == Action::Retain);
-    retained
-        .map(|step| step.physical_id.clone().unwrap_or_else(|| step.id.to_string()))
-        .collect()
+    let (shared, kept): (Vec<_>, Vec<_>) = retained.partition(|step| step.kind == Kind::Account);
+    let name = |step: &Step| step.physical_id.clone().unwrap_or_else(|| step.id.to_string());
+    Kept {
+        names: kept.into_iter().map(name).collect(),
+        log_role: !shared.is_empty(),
+    }
 }
 
 /// Says what was kept, and why.
-pub(crate) fn say_kept(kept: &[String]) {
-    if !kept.is_empty() {
+pub(crate) fn say_kept(kept: &Kept) {
+    if kept.log_role {
+        ui::say("Kept for other APIs of the account: the role by which API Gateway writes logs.");
+    }
+    if !kept.names.is_empty() {
         ui::say(format!(
             "Kept, because the stage's removal policy is `retain`: {}.",
-            kept.join(", ")
+            kept.names.join(", ")
         ));
     }
 }
