@@ -31,7 +31,7 @@ pub(super) enum State {
     Missing,
     /// Live and ours, and not in the record.
     Unrecorded,
-    /// Declared otherwise since the last deployment.
+    /// The next deployment changes it: it is declared otherwise, or something before it changes.
     Outdated,
     /// Declared, and not deployed yet.
     NotDeployed,
@@ -47,7 +47,7 @@ impl State {
             Self::Drifted => "drifted",
             Self::Missing => "missing",
             Self::Unrecorded => "not recorded",
-            Self::Outdated => "declared otherwise",
+            Self::Outdated => "to be updated",
             Self::NotDeployed => "not deployed",
             Self::Failed => "not in order",
         }
