@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{Session, SessionOptions};
+use crate::{Connection, Session, SessionOptions};
 
 /// What the server was asked: method, path with query, body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(crate) async fn session(
         credentials: Some(("test".to_owned(), "test".to_owned())),
         ..SessionOptions::default()
     };
-    Ok((Session::open(options).await?, log))
+    Ok((Connection::open(options).await?.identify().await?, log))
 }
 
 const IDENTITY: &str = "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/ada</Arn>\

@@ -213,7 +213,7 @@ fn a_deployment_is_another_resource_when_its_snapshot_changes() {
             "DeletionPolicy": "Delete",
             "UpdateReplacePolicy": "Delete",
             "Metadata": { "stackwright:path": "chat/test/Api/Deployment" },
-            "Properties": { "ApiId": { "Ref": "Api" } },
+            "Properties": { "ApiId": { "Ref": "Api" }, "Description": "stackwright chat/test/Deployment abc" },
         })
     );
     assert_eq!(
