@@ -5,7 +5,6 @@
 
 mod bad_input;
 mod chat;
-mod crowd;
 mod deploy;
 mod fan_out;
 mod gate;

@@ -44,7 +44,7 @@ pub(crate) struct Finished {
 impl Finished {
     /// Returns the last line of stdout as JSON, after the command has succeeded: the result, whatever came before.
     pub(crate) fn json(&self) -> Json {
-        assert_eq!(self.code, 0, "{}", self.stderr);
+        assert_eq!(self.code, 0, "{}\n{}", self.stderr, self.stdout);
         self.events()
             .pop()
             .unwrap_or_else(|| panic!("no line: {:?}", self.stdout))
