@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -28,6 +29,10 @@ const PROCESSES_MAX: usize = 64;
 
 /// How long an invocation waits for one of [`PROCESSES_MAX`] before it is throttled.
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Processes that initialise at the same time, for each core. What begins while all cores are busy only makes all of them
+/// slow, up to their time-outs, and each that is killed has to begin anew.
+const STARTS_PER_CORE: usize = 2;
 
 /// How long an idle process is kept warm.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(300);
@@ -73,6 +78,7 @@ pub(super) struct Host {
 struct Shared {
     pools: Mutex<Pools>,
     slots: Arc<Semaphore>,
+    starts: Arc<Semaphore>,
     unpacked: Mutex<Option<Arc<Unpacked>>>,
 }
 
@@ -95,9 +101,11 @@ struct Key {
 
 impl Default for Host {
     fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let shared = Shared {
             pools: Mutex::default(),
             slots: Arc::new(Semaphore::new(PROCESSES_MAX)),
+            starts: Arc::new(Semaphore::new(STARTS_PER_CORE * cores)),
             unpacked: Mutex::default(),
         };
         Self {
@@ -195,9 +203,16 @@ async fn run_in_slot(
     let worker = match shared.take(&key) {
         Some(worker) => worker,
         None => {
-            shared.make_room();
-            let prepared = shared.prepare(&target).await;
-            Worker::start(&cloud, &target.version, prepared)
+            let start = Arc::clone(&shared.starts).acquire_owned().await.ok();
+            match shared.take(&key) {
+                // Given back meanwhile.
+                Some(worker) => worker,
+                None => {
+                    shared.make_room();
+                    let prepared = shared.prepare(&target).await;
+                    Worker::start(&cloud, &target.version, prepared, start)
+                }
+            }
         }
     };
     // The caller may invoke again at once: what it used must be free by then, or every call would be a cold start.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Outcome;
 use super::environment::{self, Session};
@@ -39,6 +39,8 @@ pub(super) struct Worker {
     started: Instant,
     /// Whether the process has asked for work at least once.
     initialised: bool,
+    /// Its turn among those that initialise.
+    start: Option<OwnedSemaphorePermit>,
     idle_since: Instant,
 }
 
@@ -67,8 +69,14 @@ enum Ending {
 }
 
 impl Worker {
-    /// Spawns the process for a version whose code was unpacked to `task_root`. A failure shows at the invocation.
-    pub(super) fn start(cloud: &Weak<Cloud>, version: &Arc<Version>, task_root: io::Result<PathBuf>) -> Self {
+    /// Spawns the process for a version whose code was unpacked to `task_root`. A failure shows at the invocation. `start`
+    /// is held until it is initialised.
+    pub(super) fn start(
+        cloud: &Weak<Cloud>,
+        version: &Arc<Version>,
+        task_root: io::Result<PathBuf>,
+        start: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         let stream = format!(
             "{}/[{}]{}",
             Timestamp::now().strftime("%Y/%m/%d"),
@@ -99,6 +107,7 @@ impl Worker {
             output,
             started,
             initialised: false,
+            start,
             idle_since: started,
         }
     }
@@ -199,6 +208,7 @@ impl Worker {
             }
         }
         self.initialised = true;
+        self.start = None;
         Ok(Some(self.started.elapsed()))
     }
 
