@@ -18,6 +18,9 @@ use crate::outputs::Outputs;
 /// Which lines tell of errors or of what invocations took (CloudWatch Logs User Guide, "Filter pattern syntax").
 const TELLING: &str = r#"?ERROR ?FATAL ?panicked ?timeout ?"timed out" ?"platform.report" ?"REPORT RequestId""#;
 
+/// A report follows the last line of its invocation within this time.
+const REPORT_DELAY_MS: u64 = 1_000;
+
 /// A function and how it is doing.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -135,7 +138,13 @@ async fn told(
             told.durations_ms.push(report.duration_ms);
             told.errors += if report.status == "success" { 0.0 } else { 1.0 };
         }
-        if entry.level == Some(Level::Error) {
+        // A report says less than the line before it, where there is one.
+        let is_told = told
+            .last_error
+            .as_ref()
+            .is_some_and(|last| event.timestamp_ms < last.timestamp + REPORT_DELAY_MS);
+        let adds_nothing = is_told && matches!(entry.what, What::Report(_));
+        if entry.level == Some(Level::Error) && !adds_nothing {
             told.last_error = Some(LastError {
                 timestamp: event.timestamp_ms,
                 message: readable(&event.message)
