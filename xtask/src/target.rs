@@ -128,9 +128,8 @@ impl Target {
     /// As [`Target::session`].
     pub(crate) async fn open(&self) -> Result<(Session, AwsEngine), Failure> {
         let connection = self.connection().await?;
-        let store = StateTable::new(connection.clone());
-        let (session, ()) = tokio::join!(connection.identify(), store.read_ahead(self.graph.stack()));
-        let session = self.identified(session)?;
+        let opened = StateTable::open(connection, self.graph.stack()).await;
+        let (session, store) = self.identified(opened)?;
         let engine = Engine::new(AwsCloud::new(session.clone()), store, owner());
         Ok((session, engine))
     }

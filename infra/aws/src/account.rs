@@ -17,10 +17,7 @@ pub(crate) const MANAGED_POLICY: &str = "service-role/AmazonAPIGatewayPushToClou
 
 /// Reads whether a role is set.
 pub(crate) async fn observe(session: &Session, target: &Target) -> Result<Option<Live>, CloudError> {
-    let answer = session
-        .apigateway_account(Service::ApiGateway, "apigateway:GetAccount", None)
-        .await?;
-    if role(&answer).is_none() {
+    if log_role(session).await?.is_none() {
         return Ok(None);
     }
     let mut shape = Shape::default();
@@ -39,10 +36,7 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
     if live.is_some() {
         return Ok(done());
     }
-    let answer = session
-        .apigateway_account(Service::ApiGateway, "apigateway:GetAccount", None)
-        .await?;
-    if role(&answer).is_some() {
+    if log_role(session).await?.is_some() {
         return Ok(done());
     }
     let name = required(desired, "LogRoleName")?;
@@ -86,7 +80,11 @@ pub(crate) async fn reconcile(session: &Session, desired: &Desired, live: Option
     Ok(done())
 }
 
-/// Returns the ARN of the role that is set, from the answer of `GetAccount`.
-pub(crate) fn role(account: &Json) -> Option<&str> {
-    account.get("cloudwatchRoleArn")?.as_str().filter(|arn| !arn.is_empty())
+/// Returns the ARN of the role that is set.
+pub(crate) async fn log_role(session: &Session) -> Result<Option<String>, CloudError> {
+    let account = session
+        .apigateway_account(Service::ApiGateway, "apigateway:GetAccount", None)
+        .await?;
+    let role = account.get("cloudwatchRoleArn").and_then(Json::as_str);
+    Ok(role.filter(|arn| !arn.is_empty()).map(str::to_owned))
 }

@@ -42,10 +42,7 @@ pub async fn concurrency(session: &Session) -> Result<Concurrency, CloudError> {
 /// # Errors
 /// When it may not be asked for.
 pub async fn api_gateway_log_role(session: &Session) -> Result<Option<String>, CloudError> {
-    let answer = session
-        .apigateway_account(Service::ApiGateway, "apigateway:GetAccount", None)
-        .await?;
-    Ok(account::role(&answer).map(str::to_owned))
+    account::log_role(session).await
 }
 
 /// What credentials may do of a policy.

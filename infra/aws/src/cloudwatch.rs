@@ -12,7 +12,10 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::Session;
 use crate::error::{found, gone};
-use crate::shape::{Shape, Tags, as_desired, changed_tags, declared_tags, differs, ownership, required, text};
+use crate::shape::{
+    Shape, Tags, as_desired, changed_tags, declared_tags, differs, listed_tags, name_of, ownership, required, tag_list,
+    text,
+};
 
 /// Most alarms that `DescribeAlarms` takes by name (CloudWatch API Reference).
 const ALARMS_MAX: usize = 100;
@@ -44,20 +47,10 @@ pub(crate) async fn observe_alarms(
         .iter()
         .filter_map(|target| Some((*target, name_of(target, "AlarmName")?)))
         .collect();
-    let answers = try_join_all(named.chunks(ALARMS_MAX).map(|chunk| async move {
-        let names: Vec<&str> = chunk.iter().map(|(_, name)| *name).collect();
-        let input = json!({"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": ALARMS_MAX});
-        session.cloudwatch("DescribeAlarms", &input).await
-    }))
-    .await?;
-    let alarms: BTreeMap<&str, &Map<String, Json>> = answers
-        .iter()
-        .filter_map(|answer| answer.get("MetricAlarms")?.as_array())
-        .flatten()
-        .filter_map(|alarm| Some((alarm.get("AlarmName")?.as_str()?, alarm.as_object()?)))
-        .collect();
+    let names: Vec<&str> = named.iter().map(|(_, name)| *name).collect();
+    let alarms = describe_alarms(session, &names).await?;
     let reads = named.into_iter().map(|(target, name)| {
-        let alarm = alarms.get(name).copied();
+        let alarm = alarms.get(name);
         async move {
             match alarm {
                 Some(alarm) => live_alarm(session, target, name, alarm).await.map(Some),
@@ -66,6 +59,25 @@ pub(crate) async fn observe_alarms(
         }
     });
     Ok(try_join_all(reads).await?.into_iter().flatten().collect())
+}
+
+/// Returns what CloudWatch says of alarms, by name; those that do not exist are absent.
+pub(crate) async fn describe_alarms(
+    session: &Session,
+    names: &[&str],
+) -> Result<BTreeMap<String, Map<String, Json>>, CloudError> {
+    let answers = try_join_all(names.chunks(ALARMS_MAX).map(|names| async move {
+        let input = json!({"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": ALARMS_MAX});
+        session.cloudwatch("DescribeAlarms", &input).await
+    }));
+    let answers = answers.await?;
+    let alarms = answers
+        .iter()
+        .filter_map(|answer| answer.get("MetricAlarms")?.as_array());
+    Ok(alarms
+        .flatten()
+        .filter_map(|alarm| Some((alarm.get("AlarmName")?.as_str()?.to_owned(), alarm.as_object()?.clone())))
+        .collect())
 }
 
 async fn live_alarm(
@@ -160,13 +172,13 @@ pub(crate) async fn observe_dashboard(session: &Session, target: &Target) -> Res
     else {
         return Ok(None);
     };
-    let body = text_of(&answer, "DashboardBody");
+    let body = answer.get("DashboardBody").and_then(Json::as_str).unwrap_or_default();
     let mark = target.stack.mark(&target.id);
     let is_ours = target.physical_id.is_some() || body.contains(&mark);
     // The same page, written with other spaces or in another order, is the same.
     let parsed = |text: &str| serde_json::from_str::<Json>(text).ok();
     let body = match text(&target.properties, "DashboardBody") {
-        Some(declared) if parsed(declared).is_some() && parsed(declared) == parsed(&body) => declared.to_owned(),
+        Some(declared) if parsed(declared).is_some() && parsed(declared) == parsed(body) => declared,
         Some(_) | None => body,
     };
     let mut shape = Shape::default();
@@ -206,32 +218,10 @@ pub(crate) async fn delete_dashboard(session: &Session, name: &str) -> Result<()
     )
 }
 
-fn name_of<'a>(target: &'a Target, property: &str) -> Option<&'a str> {
-    target
-        .physical_id
-        .as_deref()
-        .or_else(|| text(&target.properties, property))
-}
-
 async fn tags(session: &Session, name: &str) -> Result<Tags, CloudError> {
     let input = json!({"ResourceARN": session.arn(Kind::Alarm, name)?});
     let answer = session.cloudwatch("ListTagsForResource", &input).await?;
-    let list = answer.get("Tags").and_then(Json::as_array);
-    Ok(list
-        .into_iter()
-        .flatten()
-        .map(|tag| (text_of(tag, "Key"), text_of(tag, "Value")))
-        .collect())
-}
-
-fn text_of(value: &Json, name: &str) -> String {
-    value.get(name).and_then(Json::as_str).unwrap_or_default().to_owned()
-}
-
-fn tag_list(tags: &Tags) -> Json {
-    tags.iter()
-        .map(|(key, value)| json!({"Key": key, "Value": value}))
-        .collect()
+    Ok(listed_tags(answer.get("Tags")))
 }
 
 #[cfg(test)]

@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
-use futures_util::future::try_join_all;
 use infra_engine::CloudError;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::Session;
+use crate::cloudwatch::describe_alarms;
 use crate::throttle::Service;
 
 /// Most queries of one `GetMetricData` (CloudWatch API Reference).
 const QUERIES_MAX: usize = 500;
-/// Most alarms that `DescribeAlarms` takes by name.
-const ALARMS_MAX: usize = 100;
 
 /// What is asked of each function: a metric of `AWS/Lambda` and a statistic.
 const FIGURES: [(&str, &str); 5] = [
@@ -134,25 +132,18 @@ impl Figures {
 /// # Errors
 /// When CloudWatch is not there, or may not be asked.
 pub async fn alarms(session: &Session, names: &[String]) -> Result<Vec<AlarmState>, CloudError> {
-    let answers = try_join_all(names.chunks(ALARMS_MAX).map(|names| async move {
-        let input = json!({"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": ALARMS_MAX});
-        session.cloudwatch("DescribeAlarms", &input).await
-    }));
-    let answers = answers.await?;
-    let text = |alarm: &Json, name: &str| alarm[name].as_str().unwrap_or_default().to_owned();
-    let alarms = answers
-        .iter()
-        .filter_map(|answer| answer["MetricAlarms"].as_array())
-        .flatten();
-    let mut alarms: Vec<AlarmState> = alarms
-        .map(|alarm| AlarmState {
-            name: text(alarm, "AlarmName"),
-            state: text(alarm, "StateValue"),
-            reason: text(alarm, "StateReason"),
-        })
-        .collect();
-    alarms.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(alarms)
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let alarms = describe_alarms(session, &names).await?;
+    let text = |alarm: &Map<String, Json>, name: &str| {
+        let value = alarm.get(name).and_then(Json::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    let alarms = alarms.into_iter().map(|(name, alarm)| AlarmState {
+        name,
+        state: text(&alarm, "StateValue"),
+        reason: text(&alarm, "StateReason"),
+    });
+    Ok(alarms.collect())
 }
 
 /// Which rows of an index are counted.

@@ -11,16 +11,13 @@ use serde_json::Value as Json;
 use crate::Session;
 use crate::error::{found, gone, is_already_there, refused};
 use crate::shape::{
-    Shape, Tags, as_desired, changed_tags, declared_tags, differs, incomplete, ownership, required, text, unrecorded,
+    Shape, Tags, as_desired, changed_tags, declared_tags, differs, incomplete, name_of, ownership, required, text,
+    unrecorded,
 };
 
 /// Reads a role; `GetRole` brings its tags.
 pub(crate) async fn observe_role(session: &Session, target: &Target) -> Result<Option<Live>, CloudError> {
-    let Some(name) = target
-        .physical_id
-        .as_deref()
-        .or_else(|| text(&target.properties, "RoleName"))
-    else {
+    let Some(name) = name_of(target, "RoleName") else {
         return Ok(None);
     };
     let Some(answer) = found(session.iam("GetRole", &[("RoleName", name)]).await)? else {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use infra_cdk::{LogicalId, StackId};
+use infra_cdk::{APP_TAG, ID_TAG, LogicalId, STAGE_TAG, StackId};
 use infra_engine::{Class, CloudError, Desired, Live, Ownership, Properties, Target};
 use serde_json::{Value as Json, json};
 
@@ -39,6 +39,31 @@ pub(crate) fn incomplete(desired: &Desired, name: &str) -> CloudError {
     )
 }
 
+/// Returns the name of what is read: the recorded one, or else the declared one.
+pub(crate) fn name_of<'a>(target: &'a Target, property: &str) -> Option<&'a str> {
+    let recorded = target.physical_id.as_deref();
+    recorded.or_else(|| text(&target.properties, property))
+}
+
+/// Returns tags as most services write them: `[{"Key": …, "Value": …}]`.
+pub(crate) fn tag_list(tags: &Tags) -> Json {
+    tags.iter()
+        .map(|(key, value)| json!({"Key": key, "Value": value}))
+        .collect()
+}
+
+/// Returns the tags of a list as [`tag_list`] writes it.
+pub(crate) fn listed_tags(list: Option<&Json>) -> Tags {
+    let list = list.and_then(Json::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(|tag| {
+            let part = |name: &str| Some(tag.get(name)?.as_str()?.to_owned());
+            Some((part("Key")?, part("Value")?))
+        })
+        .collect()
+}
+
 /// Returns the declared tags.
 pub(crate) fn declared_tags(properties: &Properties) -> Tags {
     properties
@@ -59,7 +84,7 @@ pub(crate) fn changed_tags(desired: &Desired, live: &Live) -> Option<Tags> {
 /// Returns whose a resource is that carries these tags.
 pub(crate) fn ownership(tags: &Tags, stack: &StackId, id: &LogicalId) -> Ownership {
     let tag = |name: &str| tags.get(name).map(String::as_str);
-    let found = (tag("stackwright:app"), tag("stackwright:stage"), tag("stackwright:id"));
+    let found = (tag(APP_TAG), tag(STAGE_TAG), tag(ID_TAG));
     if found == (Some(&stack.app), Some(&stack.stage), Some(id.as_str())) {
         return Ownership::Ours;
     }

@@ -13,7 +13,8 @@ use crate::Session;
 use crate::error::{found, gone, is_already_there, refused};
 use crate::iam::ours;
 use crate::shape::{
-    Shape, Tags, as_desired, changed_tags, declared_tags, incomplete, integer, ownership, required, text, unrecorded,
+    Shape, Tags, as_desired, changed_tags, declared_tags, incomplete, integer, listed_tags, name_of, ownership,
+    required, tag_list, unrecorded,
 };
 
 /// A secret. Neither printed nor compared; wiped from no memory.
@@ -85,11 +86,7 @@ pub async fn replace_parameter(session: &Session, name: &str, value: &SecretText
 
 /// Reads a parameter, not its value: that stays encrypted and is dropped.
 pub(crate) async fn observe(session: &Session, target: &Target) -> Result<Option<Live>, CloudError> {
-    let Some(name) = target
-        .physical_id
-        .as_deref()
-        .or_else(|| text(&target.properties, "Name"))
-    else {
+    let Some(name) = name_of(target, "Name") else {
         return Ok(None);
     };
     let input = json!({"Name": name, "WithDecryption": false});
@@ -164,21 +161,7 @@ fn generated(desired: &Desired) -> Result<SecretText, CloudError> {
 async fn tags(session: &Session, name: &str) -> Result<Tags, CloudError> {
     let input = json!({"ResourceType": "Parameter", "ResourceId": name});
     let answer = session.ssm("ListTagsForResource", &input).await?;
-    let list = answer.get("TagList").and_then(Json::as_array);
-    Ok(list
-        .into_iter()
-        .flatten()
-        .filter_map(|tag| {
-            let part = |name: &str| Some(tag.get(name)?.as_str()?.to_owned());
-            Some((part("Key")?, part("Value")?))
-        })
-        .collect())
-}
-
-fn tag_list(tags: &Tags) -> Json {
-    tags.iter()
-        .map(|(key, value)| json!({"Key": key, "Value": value}))
-        .collect()
+    Ok(listed_tags(answer.get("TagList")))
 }
 
 #[cfg(test)]

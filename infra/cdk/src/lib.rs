@@ -35,7 +35,7 @@ pub use lambda::{ALIAS, Function};
 pub use resource::{RemovalPolicy, Resource};
 pub use schema::Schema;
 pub use secret::Secret;
-pub use stack::Stack;
+pub use stack::{APP_TAG, ID_TAG, STAGE_TAG, Stack};
 pub use stage::{
     Architecture, ArchitectureSetting, EngineName, FunctionSettings, Observability, RoomSettings, Settings, Stage,
     Throttling,

@@ -11,6 +11,13 @@ use crate::{
 };
 use crate::{apigatewayv2::Api, lambda::FunctionParts};
 
+/// Tag of a resource that names the application it belongs to.
+pub const APP_TAG: &str = "stackwright:app";
+/// Tag of a resource that names its stage.
+pub const STAGE_TAG: &str = "stackwright:stage";
+/// Tag of a resource that holds its logical id.
+pub const ID_TAG: &str = "stackwright:id";
+
 /// Collects constructs. The handles that its methods return share it, so that grants and routes can be added in any
 /// order until [`Stack::build`].
 #[derive(Debug)]
@@ -184,9 +191,9 @@ impl DraftStack {
     /// One map for all types here; providers and synthesis write it in each service's own shape.
     fn tags(&self, id: &LogicalId) -> Value {
         Value::map([
-            ("stackwright:app", self.id.app.as_str()),
-            ("stackwright:stage", self.id.stage.as_str()),
-            ("stackwright:id", id.as_str()),
+            (APP_TAG, self.id.app.as_str()),
+            (STAGE_TAG, self.id.stage.as_str()),
+            (ID_TAG, id.as_str()),
         ])
     }
 }

@@ -191,14 +191,13 @@ async fn phase(proxy: &Proxy, region: &str, subject: &Subject, phase: Phase) -> 
     };
     let failed = |error| Failure::session(error, &scope);
     let connection = Connection::open(options).await.map_err(failed)?;
-    let store = StateTable::new(connection.clone());
-    let ahead = async {
-        if phase != Phase::StateTable {
-            store.read_ahead(graph.stack()).await;
+    let (session, store) = match phase {
+        Phase::StateTable => {
+            let session = connection.identify().await.map_err(failed)?;
+            (session, StateTable::new(connection))
         }
+        _ => StateTable::open(connection, graph.stack()).await.map_err(failed)?,
     };
-    let (session, ()) = tokio::join!(connection.identify(), ahead);
-    let session = session.map_err(failed)?;
     if phase == Phase::StateTable {
         store
             .prepare()

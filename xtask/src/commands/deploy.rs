@@ -94,11 +94,7 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
         return Ok(Exit::Ok);
     }
     progress.planned(&prepared.plan);
-    ui::say(format!(
-        "{}\n\n{}\n",
-        heading(&target),
-        plan_view::human(&prepared.plan)
-    ));
+    show(&target, &prepared.plan);
     refuse_losses(&prepared.plan, &target, options)?;
     let run = Run {
         app,
@@ -419,6 +415,11 @@ pub(crate) async fn ask(app: &App, question: &str) -> Result<(), Failure> {
     } else {
         Err(Failure::new("not confirmed; nothing was changed"))
     }
+}
+
+/// Shows a plan before it is applied.
+pub(crate) fn show(target: &Target, plan: &Plan) {
+    ui::say(format!("{}\n\n{}\n", heading(target), plan_view::human(plan)));
 }
 
 /// Returns stack and Region for people.

@@ -15,7 +15,6 @@ use crate::commands::cloudformation::Site;
 use crate::commands::{App, DEFAULT_STAGE, deploy, diff};
 use crate::failure::{Exit, Failure};
 use crate::package;
-use crate::plan_view;
 use crate::progress::Progress;
 use crate::target::Target;
 use crate::ui;
@@ -61,11 +60,7 @@ pub(crate) async fn run(app: &App, options: &Deploy, progress: &Progress) -> Res
         return Ok(Exit::Ok);
     }
     progress.planned(&prepared.plan);
-    ui::say(format!(
-        "{}\n\n{}\n",
-        deploy::heading(&target),
-        plan_view::human(&prepared.plan)
-    ));
+    deploy::show(&target, &prepared.plan);
     deploy::refuse_losses(&prepared.plan, &target, options)?;
     let missing = load(app, &target, &prepared, &mut packages);
     if !missing.is_empty() {

@@ -7,7 +7,6 @@ use crate::cli::Destroy;
 use crate::commands::cloudformation::Site;
 use crate::commands::{App, DEFAULT_STAGE, deploy};
 use crate::failure::{Exit, Failure};
-use crate::plan_view;
 use crate::progress::Progress;
 use crate::target::Target;
 use crate::ui;
@@ -47,11 +46,7 @@ async fn destroy(app: &App, options: &Destroy, progress: &Progress) -> Result<Ex
     if prepared.plan.is_empty() {
         ui::say(format!("{stack} is not deployed."));
     } else {
-        ui::say(format!(
-            "{}\n\n{}\n",
-            deploy::heading(&target),
-            plan_view::human(&prepared.plan)
-        ));
+        deploy::show(&target, &prepared.plan);
     }
     let deletes = prepared.plan.steps.iter().any(|step| step.action == Action::Delete);
     let losses = prepared.plan.data_losses().count();

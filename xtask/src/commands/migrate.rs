@@ -17,7 +17,6 @@ use crate::commands::cloudformation::{Site, Synthesised};
 use crate::commands::{App, DEFAULT_STAGE, deploy, outputs};
 use crate::failure::{Exit, Failure};
 use crate::package;
-use crate::plan_view;
 use crate::progress::Progress;
 use crate::target::{AwsEngine, Target};
 use crate::ui::{self, GREEN, paint};
@@ -103,7 +102,7 @@ impl Migration<'_> {
             };
             let plan = changes.plan(&self.target.graph, &names, &BTreeMap::new());
             let plan = plan.map_err(|error| self.site.cloud("the resources cannot be imported", error))?;
-            self.show(&plan);
+            deploy::show(self.target, &plan);
             let agreed = match only(&plan, &[Action::Adopt]) {
                 true if self.options.dry_run => None,
                 true => Some(self.ask("Import these resources into a stack?").await),
@@ -150,7 +149,7 @@ impl Migration<'_> {
             let template = self.site.stack.template().await;
             let template = template.map_err(|error| self.site.cloud("the stack's template cannot be read", error))?;
             let plan = self.adoption(&template).await?;
-            self.show(&plan);
+            deploy::show(self.target, &plan);
             let lost: Vec<_> = plan.steps.iter().filter(|step| !is_harmless(step.action)).collect();
             if !lost.is_empty() {
                 let lines: Vec<_> = lost
@@ -248,7 +247,7 @@ impl Migration<'_> {
         if prepared.plan.is_empty() {
             return Ok(());
         }
-        self.show(&prepared.plan);
+        deploy::show(self.target, &prepared.plan);
         Err(self
             .site
             .failed("it is not as declared; nothing was changed")
@@ -381,7 +380,7 @@ impl Migration<'_> {
         let plan = changes.plan(&self.target.graph, &names, &differences);
         let plan = plan.map_err(|error| self.site.cloud(otherwise, error))?;
         if !only(&plan, &[Action::Update]) {
-            self.show(&plan);
+            deploy::show(self.target, &plan);
             let withdrawn = self.site.stack.withdraw(&changes, &proposal.purpose).await;
             withdrawn.map_err(|error| self.site.cloud("the change set cannot be deleted", error))?;
             return Err(self
@@ -415,14 +414,6 @@ impl Migration<'_> {
             Some((_, _, error)) => failure.because(error.clone()),
             None => failure,
         })
-    }
-
-    fn show(&self, plan: &Plan) {
-        ui::say(format!(
-            "{}\n\n{}\n",
-            deploy::heading(self.target),
-            plan_view::human(plan)
-        ));
     }
 
     async fn ask(&self, question: &str) -> Result<(), Failure> {

@@ -6,7 +6,6 @@ use serde_json::{Value as Json, json};
 use crate::commands::cloudformation::Site;
 use crate::commands::{App, DEFAULT_STAGE, deploy};
 use crate::failure::{Exit, Failure};
-use crate::plan_view;
 use crate::progress::Progress;
 use crate::target::Target;
 use crate::ui;
@@ -40,11 +39,7 @@ async fn rollback(app: &App, progress: &Progress) -> Result<Exit, Failure> {
         return Box::pin(Site::new(app, &target, session, progress).roll_back()).await;
     };
     progress.planned(&prepared.plan);
-    ui::say(format!(
-        "{}\n\n{}\n",
-        deploy::heading(&target),
-        plan_view::human(&prepared.plan)
-    ));
+    deploy::show(&target, &prepared.plan);
     let moves = moves(&prepared.plan);
     let run = deploy::Run {
         app,

@@ -128,7 +128,6 @@ fn direct(target: &Target, engine: &AwsEngine, observed: Observed) -> Result<Sta
 
 /// Asks CloudFormation how the stack is.
 async fn of_stack(target: &Target, session: &Session) -> Result<Stage, Failure> {
-    let outputs = cloudformation::outputs(target, session).await?;
     let look = cloudformation::look(target, session).await?;
     let drift = "CloudFormation does not say what has drifted; ask it with: aws cloudformation detect-stack-drift";
     Ok(Stage {
@@ -138,7 +137,7 @@ async fn of_stack(target: &Target, session: &Session) -> Result<Stage, Failure> 
             look.human(&target.scope()),
             format!("{drift} --stack-name {}", look.name()),
         ],
-        outputs,
+        outputs: look.outputs(target)?,
     })
 }
 

@@ -9,15 +9,16 @@ use aws_sdk_cloudformation::types::{
     OnStackFailure, Parameter, PolicyAction, Replacement, RequiresRecreation, ResourceAttribute, ResourceChange,
     ResourceChangeDetail, ResourceToImport, Tag,
 };
-use infra_cdk::{ASSET_BUCKET, Difference, Graph, Kind, LogicalId, RemovalPolicy};
+use infra_cdk::{APP_TAG, ASSET_BUCKET, Difference, Graph, Kind, LogicalId, RemovalPolicy, STAGE_TAG};
 use infra_engine::{Action, After, Cause, Change, Class, CloudError, Plan, Step};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::names::{Named, Names};
-use super::{APP, CloudFormation, STAGE, express};
+use super::{CloudFormation, express};
 use crate::error::refused;
 use crate::repeat::repeated;
+use crate::throttle::Service;
 
 /// Pause between two looks at a change set that is being made.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -46,6 +47,16 @@ pub enum Template {
     Inline(String),
     /// In the asset bucket, at this address.
     Uploaded(String),
+}
+
+impl Template {
+    /// Returns its text or its address, as CloudFormation's calls take it.
+    pub(super) fn parts(&self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::Inline(body) => (Some(body.clone()), None),
+            Self::Uploaded(url) => (None, Some(url.clone())),
+        }
+    }
 }
 
 /// What a change set is for.
@@ -116,10 +127,7 @@ impl CloudFormation {
             options,
         } = proposal;
         let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
-        let (body, url) = match template {
-            Template::Inline(body) => (Some(body.clone()), None),
-            Template::Uploaded(url) => (None, Some(url.clone())),
-        };
+        let (body, url) = template.parts();
         let (kind, on_failure) = match purpose {
             // What failed to be made leaves nothing behind, not even a stack that could only be deleted.
             Purpose::Create => (ChangeSetType::Create, Some(OnStackFailure::Delete)),
@@ -141,8 +149,8 @@ impl CloudFormation {
                 .set_template_url(url.clone())
                 .parameters(parameter.build())
                 .capabilities(Capability::CapabilityNamedIam)
-                .tags(tag(APP, &self.stack.app))
-                .tags(tag(STAGE, &self.stack.stage))
+                .tags(tag(APP_TAG, &self.stack.app))
+                .tags(tag(STAGE_TAG, &self.stack.stage))
                 .set_on_stack_failure(on_failure.clone())
                 .set_resources_to_import(resources_to_import(purpose))
                 .set_import_existing_resources(options.adopt.then_some(true))
@@ -153,7 +161,8 @@ impl CloudFormation {
                         .then_some(aws_sdk_cloudformation::types::DeploymentMode::RevertDrift),
                 )
                 .set_disable_validation(options.skip_validation.then_some(true));
-            self.sdk("cloudformation:CreateChangeSet", call.send())
+            self.session
+                .sdk(Service::CloudFormation, "cloudformation:CreateChangeSet", call.send())
         })
         .await?;
         let id = made.id.unwrap_or(name);
@@ -207,7 +216,8 @@ impl CloudFormation {
                 .delete_change_set()
                 .change_set_name(&change_set.id)
                 .stack_name(&change_set.stack_id);
-            self.sdk("cloudformation:DeleteChangeSet", call.send())
+            self.session
+                .sdk(Service::CloudFormation, "cloudformation:DeleteChangeSet", call.send())
         })
         .await?;
         match purpose {
@@ -236,7 +246,8 @@ impl CloudFormation {
                 .stack_name(&change_set.stack_id)
                 .client_request_token(&token)
                 .set_retain_except_on_create(retains);
-            self.sdk("cloudformation:ExecuteChangeSet", call.send())
+            self.session
+                .sdk(Service::CloudFormation, "cloudformation:ExecuteChangeSet", call.send())
         })
         .await
         .map(drop)
@@ -253,7 +264,7 @@ impl CloudFormation {
             if !is_pending {
                 return Ok(described);
             }
-            tokio::time::sleep(self.pause(PAUSE, PAUSE_ELSEWHERE)).await;
+            tokio::time::sleep(self.session.pace(PAUSE, PAUSE_ELSEWHERE)).await;
         }
     }
 
@@ -277,7 +288,8 @@ impl CloudFormation {
                 .stack_name(&self.name)
                 .include_property_values(true)
                 .set_next_token(next_token.clone());
-            self.sdk("cloudformation:DescribeChangeSet", call.send())
+            self.session
+                .sdk(Service::CloudFormation, "cloudformation:DescribeChangeSet", call.send())
         })
         .await
     }
@@ -289,7 +301,10 @@ impl CloudFormation {
             .describe_events()
             .change_set_name(&change_set.id)
             .filters(EventFilter::builder().failed_events(true).build());
-        let answer = self.sdk("cloudformation:DescribeEvents", call.send()).await;
+        let answer = self
+            .session
+            .sdk(Service::CloudFormation, "cloudformation:DescribeEvents", call.send())
+            .await;
         let events = answer
             .ok()
             .and_then(|answer| answer.operation_events)
@@ -302,14 +317,6 @@ impl CloudFormation {
                 Some(place.chain([reason]).collect::<Vec<_>>().join(" "))
             })
             .collect()
-    }
-
-    /// Returns a pause: shorter where the endpoint is not AWS's.
-    pub(super) fn pause(&self, at_aws: Duration, elsewhere: Duration) -> Duration {
-        match self.session.endpoint_url() {
-            None => at_aws,
-            Some(_) => elsewhere,
-        }
     }
 }
 
@@ -396,7 +403,8 @@ impl ChangeSet {
     }
 }
 
-fn step(id: &LogicalId, kind: Kind, action: Action, reason: &str) -> Step {
+/// Returns a step that nothing more is known of.
+pub(super) fn step(id: &LogicalId, kind: Kind, action: Action, reason: &str) -> Step {
     Step {
         id: id.clone(),
         kind,

@@ -10,6 +10,7 @@ use infra_engine::{Action, Class, CloudError, Event};
 use super::names::{Named, Names};
 use super::{CloudFormation, Standing, is_absent};
 use crate::repeat::repeated;
+use crate::throttle::Service;
 
 /// Pause between two looks at the events of a stack.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -101,7 +102,7 @@ impl Follow {
     /// # Errors
     /// When the events cannot be read. Nothing is lost: the next call brings them.
     pub async fn next(&mut self) -> Result<Vec<Happening>, CloudError> {
-        tokio::time::sleep(self.stack.pause(PAUSE, PAUSE_ELSEWHERE)).await;
+        tokio::time::sleep(self.stack.session.pace(PAUSE, PAUSE_ELSEWHERE)).await;
         let events = self.new_events().await?;
         let mut happenings = Vec::new();
         for event in &events {
@@ -147,7 +148,11 @@ impl Follow {
                 .describe_stack_events()
                 .stack_name(&self.id)
                 .set_next_token(next_token.clone());
-            self.stack.sdk("cloudformation:DescribeStackEvents", call.send())
+            self.stack.session.sdk(
+                Service::CloudFormation,
+                "cloudformation:DescribeStackEvents",
+                call.send(),
+            )
         })
         .await;
         match page {

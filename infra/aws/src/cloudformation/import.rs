@@ -7,9 +7,11 @@ use infra_engine::{Class, CloudError, Record, Recorded};
 
 use super::CloudFormation;
 use super::change_set::{Imported, Template};
+use super::names::VERSION;
 use crate::error::refused;
 use crate::repeat::repeated;
 use crate::shape::text;
+use crate::throttle::Service;
 
 impl CloudFormation {
     /// Returns the types of a template that CloudFormation can import, each with the properties that identify a resource
@@ -18,17 +20,18 @@ impl CloudFormation {
     /// # Errors
     /// When the template is refused.
     pub async fn importable(&self, template: &Template) -> Result<BTreeMap<String, Vec<String>>, CloudError> {
-        let (body, url) = match template {
-            Template::Inline(body) => (Some(body.clone()), None),
-            Template::Uploaded(url) => (None, Some(url.clone())),
-        };
+        let (body, url) = template.parts();
         let answer = repeated(|| {
             let client = self.session.cloudformation();
             let call = client
                 .get_template_summary()
                 .set_template_body(body.clone())
                 .set_template_url(url.clone());
-            self.sdk("cloudformation:GetTemplateSummary", call.send())
+            self.session.sdk(
+                Service::CloudFormation,
+                "cloudformation:GetTemplateSummary",
+                call.send(),
+            )
         })
         .await?;
         let summaries = answer.resource_identifier_summaries.unwrap_or_default().into_iter();
@@ -58,7 +61,7 @@ impl CloudFormation {
                     let recorded = record.resources.get(id)?;
                     (recorded.kind.cloudformation_type(), recorded)
                 }
-                Entry::Version(function) => ("AWS::Lambda::Version", record.resources.get(function)?),
+                Entry::Version(function) => (VERSION, record.resources.get(function)?),
             };
             let names = importable.get(kind)?;
             let value = |property: &String| Some((property.clone(), self.identifier(entry, recorded, property)?));
@@ -83,16 +86,12 @@ impl CloudFormation {
 
     /// Returns the value of one identifying property.
     fn identifier(&self, entry: &Entry, recorded: &Recorded, property: &str) -> Option<String> {
-        let context = self.session.context();
-        let function_arn = |name: &str| {
-            let (partition, region, account) = (&context.partition, &context.region, &context.account);
-            format!("arn:{partition}:lambda:{region}:{account}:function:{name}")
-        };
+        let function_arn = |name: &str| self.session.arn(Kind::Function, name).ok();
         let own = || text(&recorded.properties, property).map(str::to_owned);
         if let Entry::Version(_) = entry {
             let (function, version) = (&recorded.physical_id, recorded.attributes.get("Version")?);
             return match property {
-                "FunctionArn" => Some(function_arn(&format!("{function}:{version}"))),
+                "FunctionArn" => function_arn(&format!("{function}:{version}")),
                 "Version" => Some(version.clone()),
                 "FunctionName" => Some(function.clone()),
                 _ => None,
@@ -106,7 +105,7 @@ impl CloudFormation {
             ) => own().or_else(|| Some(recorded.physical_id.clone())),
             (Kind::Permission, "Id") => Some(recorded.physical_id.clone()),
             // These are known by `FUNCTION:ALIAS` here.
-            (Kind::Alias, "AliasArn") | (Kind::Url, "FunctionArn") => Some(function_arn(&recorded.physical_id)),
+            (Kind::Alias, "AliasArn") | (Kind::Url, "FunctionArn") => function_arn(&recorded.physical_id),
             _ => own(),
         }
     }

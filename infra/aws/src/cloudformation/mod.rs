@@ -15,13 +15,9 @@ mod removal;
 mod status;
 
 use std::collections::BTreeMap;
-use std::error::Error;
 
 use aws_sdk_cloudformation::types::{DeploymentConfig, DeploymentConfigMode, TemplateStage};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use infra_cdk::StackId;
+use infra_cdk::{APP_TAG, STAGE_TAG, StackId};
 use infra_engine::{Class, CloudError};
 
 use crate::Session;
@@ -108,7 +104,8 @@ impl CloudFormation {
     async fn read_as(&self, name_or_id: &str) -> Result<Option<StackInfo>, CloudError> {
         let answer = repeated(|| {
             let call = self.session.cloudformation().describe_stacks().stack_name(name_or_id);
-            self.sdk("cloudformation:DescribeStacks", call.send())
+            self.session
+                .sdk(Service::CloudFormation, "cloudformation:DescribeStacks", call.send())
         })
         .await;
         let stacks = match answer {
@@ -131,7 +128,7 @@ impl CloudFormation {
             let mut tags = stack.tags.iter().flatten();
             tags.find(|tag| tag.key() == Some(name)).and_then(|tag| tag.value())
         };
-        let found = (tag(APP), tag(STAGE));
+        let found = (tag(APP_TAG), tag(STAGE_TAG));
         // A stack in review may have lost its tags: they belong to its change set.
         if found != (Some(&self.stack.app), Some(&self.stack.stage)) && Standing::of(&status) != Standing::InReview {
             let message = format!("the stack {} exists and carries no tags of {}", self.name, self.stack);
@@ -162,7 +159,11 @@ impl CloudFormation {
                     .list_stack_resources()
                     .stack_name(&self.name)
                     .set_next_token(next_token.clone());
-                self.sdk("cloudformation:ListStackResources", call.send())
+                self.session.sdk(
+                    Service::CloudFormation,
+                    "cloudformation:ListStackResources",
+                    call.send(),
+                )
             })
             .await?;
             let summaries = page.stack_resource_summaries.unwrap_or_default().into_iter();
@@ -195,7 +196,8 @@ impl CloudFormation {
                 .get_template()
                 .stack_name(&self.name)
                 .template_stage(TemplateStage::Original);
-            self.sdk("cloudformation:GetTemplate", call.send())
+            self.session
+                .sdk(Service::CloudFormation, "cloudformation:GetTemplate", call.send())
         })
         .await?;
         answer.template_body.ok_or_else(|| {
@@ -212,7 +214,8 @@ impl CloudFormation {
         repeated(|| {
             let client = self.session.cloudformation();
             let call = client.delete_stack().stack_name(id);
-            self.sdk("cloudformation:DeleteStack", call.send())
+            self.session
+                .sdk(Service::CloudFormation, "cloudformation:DeleteStack", call.send())
         })
         .await
         .map(drop)
@@ -227,7 +230,11 @@ impl CloudFormation {
         if standing == Standing::FailedRollback {
             repeated(|| {
                 let call = client.continue_update_rollback().stack_name(&self.name);
-                self.sdk("cloudformation:ContinueUpdateRollback", call.send())
+                self.session.sdk(
+                    Service::CloudFormation,
+                    "cloudformation:ContinueUpdateRollback",
+                    call.send(),
+                )
             })
             .await
             .map(drop)
@@ -237,30 +244,14 @@ impl CloudFormation {
                     .rollback_stack()
                     .stack_name(&self.name)
                     .retain_except_on_create(true);
-                self.sdk("cloudformation:RollbackStack", call.send())
+                self.session
+                    .sdk(Service::CloudFormation, "cloudformation:RollbackStack", call.send())
             })
             .await
             .map(drop)
         }
     }
-
-    /// Makes one call.
-    fn sdk<T, E>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'static,
-    ) -> impl Future<Output = Result<T, CloudError>>
-    where
-        T: Send + 'static,
-        E: ProvideErrorMetadata + Error + Send + 'static,
-    {
-        self.session.sdk(Service::CloudFormation, operation, call)
-    }
 }
-
-/// Tags of a stack that say which stage it is. CloudFormation gives them to its resources, which carry them anyway.
-const APP: &str = "stackwright:app";
-const STAGE: &str = "stackwright:stage";
 
 /// Returns the setting for express mode (CloudFormation User Guide, "Express mode").
 fn express() -> DeploymentConfig {

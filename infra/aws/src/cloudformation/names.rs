@@ -7,7 +7,7 @@ use infra_cdk::{Entry, Graph, Kind, LogicalId};
 use super::StackResource;
 
 /// CloudFormation's name of what functions publish; the direct engine has no resource for it.
-const VERSION: &str = "AWS::Lambda::Version";
+pub(super) const VERSION: &str = "AWS::Lambda::Version";
 
 /// The names of one stack.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use infra_engine::{Action, Plan, Step};
 
 use super::StackResource;
+use super::change_set::step;
 use super::names::{Named, Names};
 
 /// Returns the deletion of a stack as a plan. `retained` are the names in its template whose deletion policy keeps them.
@@ -23,13 +24,8 @@ pub fn removal(resources: &[StackResource], retained: &BTreeSet<String>, names: 
             (Action::Delete, "the stack is destroyed")
         };
         Some(Step {
-            id,
-            kind,
-            action,
-            reason: reason.to_owned(),
-            changes: Vec::new(),
             physical_id: resource.physical_id.clone(),
-            after: BTreeSet::new(),
+            ..step(&id, kind, action, reason)
         })
     });
     Plan {

@@ -22,7 +22,9 @@ use tokio::time::{Instant, sleep};
 use self::table::{attribute_definitions, items, key_schema, projection, shape, tag_list};
 use crate::error::{found, gone, is_already_there, refused};
 use crate::iam::ours;
-use crate::shape::{Tags, as_desired, changed_tags, declared_tags, differs, ownership, required, text, unrecorded};
+use crate::shape::{
+    Tags, as_desired, changed_tags, declared_tags, differs, name_of, ownership, required, text, unrecorded,
+};
 use crate::throttle::Service;
 use crate::{Connection, Session};
 
@@ -33,11 +35,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(500);
 
 /// Reads a table.
 pub(crate) async fn observe(session: &Session, target: &Target) -> Result<Option<Live>, CloudError> {
-    let Some(name) = target
-        .physical_id
-        .as_deref()
-        .or_else(|| text(&target.properties, "TableName"))
-    else {
+    let Some(name) = name_of(target, "TableName") else {
         return Ok(None);
     };
     // What is recorded is there, unless somebody has deleted it: all is asked at once. Anything else is looked for first.

@@ -185,6 +185,14 @@ impl Connection {
         self.inner.endpoint_url.as_deref()
     }
 
+    /// Returns how long to pause between two looks: shorter where the endpoint is not AWS's, and nobody counts calls.
+    pub(crate) fn pace(&self, at_aws: Duration, elsewhere: Duration) -> Duration {
+        match self.endpoint_url() {
+            None => at_aws,
+            Some(_) => elsewhere,
+        }
+    }
+
     /// Returns how many calls were made so far by operation, such as `lambda:CreateFunction`; repeated ones count again.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<String, u32> {

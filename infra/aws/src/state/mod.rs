@@ -23,11 +23,11 @@ use infra_cdk::{LogicalId, StackId};
 use infra_engine::{Class, CloudError, Header, Outcome, Record, Store, StoreError};
 
 use self::item::{Condition, HEADER, ITEM, Item, JSON, STACK, header_item, key, outcome_item, read, read_header, text};
-use crate::Connection;
 use crate::dynamodb::{describe, incorrect, set_recovery, settled};
 use crate::error::{found, gone, is_already_there, is_not_found};
 use crate::repeat::repeated;
 use crate::throttle::Service;
+use crate::{Connection, Session, SessionError};
 
 /// Name of the table.
 pub const STATE_TABLE: &str = "stackwright-state";
@@ -90,9 +90,18 @@ impl StateTable {
         }
     }
 
-    /// Reads a stack's record before anybody asks for it, such as while it is found out whose account this is: the first
-    /// who asks for it waits for no call. What goes wrong is told to whoever asks.
-    pub async fn read_ahead(&self, stack: &StackId) {
+    /// Finds out whose account this is, and meanwhile reads a stack's record: the first who asks the table for it waits for
+    /// no call.
+    ///
+    /// # Errors
+    /// As [`Connection::identify`]; what goes wrong with the record is told to whoever asks for it.
+    pub async fn open(connection: Connection, stack: &StackId) -> Result<(Session, Self), SessionError> {
+        let table = Self::new(connection.clone());
+        let (session, ()) = tokio::join!(connection.identify(), table.read_ahead(stack));
+        Ok((session?, table))
+    }
+
+    async fn read_ahead(&self, stack: &StackId) {
         if let Ok(items) = self.query(stack).await {
             *self.ahead() = Some((stack.clone(), items));
         }

@@ -52,10 +52,7 @@ impl Follow {
     /// Follows groups from a moment on (milliseconds since 1970). `filter` is a filter pattern of CloudWatch Logs.
     #[must_use]
     pub fn new(logs: Logs, groups: Vec<String>, since_ms: u64, filter: Option<String>) -> Self {
-        let pace = match logs.session.endpoint_url() {
-            Some(_) => PACE_LOCAL,
-            None => PACE_AWS,
-        };
+        let pace = logs.session.pace(PACE_AWS, PACE_LOCAL);
         let now = Instant::now();
         Self {
             tails: Tails::open(&logs, &groups, filter.as_deref()),

@@ -39,8 +39,9 @@ const LIFE: Duration = Duration::from_secs(30);
 const EMPTYING: Duration = Duration::from_secs(90);
 
 /// What was counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Figures {
+    begun: Instant,
     clients: usize,
     time: Duration,
     sessions: u64,
@@ -110,11 +111,7 @@ pub(crate) async fn run(house: &House, clients: usize, time: Duration, seed: u64
         };
         people.spawn(somebody.live());
     }
-    let mut figures = Figures {
-        clients,
-        time,
-        ..Figures::default()
-    };
+    let mut figures = Figures::of(begun, clients, time);
     let mut diaries = Vec::with_capacity(clients);
     let mut minutes = tokio::time::interval(Duration::from_secs(30));
     loop {
@@ -332,6 +329,26 @@ impl Person {
 }
 
 impl Figures {
+    fn of(begun: Instant, clients: usize, time: Duration) -> Self {
+        Self {
+            begun,
+            clients,
+            time,
+            sessions: 0,
+            refused: 0,
+            cut: 0,
+            accepted: 0,
+            unanswered: 0,
+            owed: 0,
+            by_history: 0,
+            lost: Vec::new(),
+            copies: 0,
+            live: 0,
+            rows_left: 0,
+            memory: Memory::default(),
+        }
+    }
+
     fn judge(&mut self, diaries: &[Diary]) {
         let mut members: BTreeMap<usize, Vec<&Diary>> = BTreeMap::new();
         for diary in diaries {
@@ -347,14 +364,18 @@ impl Figures {
         let life = LIFE.min(self.time / 4);
         for said in diaries.iter().flat_map(|diary| &diary.said) {
             let others = members.get(&said.room).into_iter().flatten();
-            for peer in others.filter(|peer| peer.person != said.by && is_healthy(peer, said, life)) {
+            let others = others.filter(|peer| peer.person != said.by);
+            for (peer, left) in others.filter_map(|peer| Some((peer, healthy_until(peer, said, life)?))) {
                 self.owed += 1;
                 let is_live = peer.live.contains(&said.id);
                 if !is_live && peer.from_history.contains(&said.id) {
                     self.by_history += 1;
                 } else if !is_live {
-                    self.lost
-                        .push(format!("{} of person {} to person {}", said.id, said.by, peer.person));
+                    let (accepted, left) = (said.accepted - self.begun, left - said.accepted);
+                    self.lost.push(format!(
+                        "{} of person {} to person {}, accepted at {accepted:.1?}, who left {left:.1?} later",
+                        said.id, said.by, peer.person
+                    ));
                 }
             }
         }
@@ -414,9 +435,11 @@ impl Figures {
     }
 }
 
-fn is_healthy(peer: &Diary, said: &Said, life: Duration) -> bool {
+/// Returns until when a peer stayed that is owed a message.
+fn healthy_until(peer: &Diary, said: &Said, life: Duration) -> Option<Instant> {
     let mut stays = peer.stays.iter();
-    stays.any(|(came, left)| *came + MARGIN <= said.sent && said.accepted + life <= *left)
+    let owing = stays.find(|(came, left)| *came + MARGIN <= said.sent && said.accepted + life <= *left);
+    owing.map(|(_, left)| *left)
 }
 
 /// Random enough for who does what when, and the same for the same seed (SplitMix64).
@@ -475,14 +498,12 @@ mod tests {
             ..there(3, (0, 100))
         };
         let others = [there(4, (0, 100)), there(5, (50, 100)), there(6, (0, 80)), elsewhere];
-        let mut figures = Figures {
-            time: Duration::from_secs(300),
-            ..Figures::default()
-        };
+        let mut figures = Figures::of(start, 7, Duration::from_secs(300));
         let diaries: Vec<_> = [speaker, live, by_history].into_iter().chain(others).collect();
         figures.judge(&diaries);
         assert_eq!((figures.owed, figures.by_history), (3, 1));
-        assert_eq!(figures.lost, ["m of person 0 to person 4"]);
+        let lost = "m of person 0 to person 4, accepted at 51.0s, who left 49.0s later";
+        assert_eq!(figures.lost, [lost]);
         assert!(!figures.is_well());
     }
 

@@ -13,7 +13,6 @@ use crate::cli::Destroy;
 use crate::commands::deploy::{self, Done};
 use crate::commands::destroy::{kept, say_kept};
 use crate::failure::{Exit, Failure};
-use crate::plan_view;
 use crate::ui;
 
 impl Site<'_> {
@@ -53,11 +52,7 @@ impl Site<'_> {
         };
         let plan = together(&beside.plan, of_stack);
         self.progress.planned(&plan);
-        ui::say(format!(
-            "{}\n\n{}\n",
-            deploy::heading(self.target),
-            plan_view::human(&plan)
-        ));
+        deploy::show(self.target, &plan);
         if plan.data_losses().next().is_some() {
             deploy::confirm_losses(self.app, &plan).await?;
         } else if !self.app.global.yes {

@@ -246,22 +246,7 @@ impl<'a> Site<'a> {
 /// # Errors
 /// When it is not deployed or cannot be read.
 pub(crate) async fn outputs(target: &Target, session: &Session) -> Result<Outputs, Failure> {
-    let stack = CloudFormation::new(session.clone(), target.graph.stack());
-    let scope = target.scope();
-    let failed = |error| Failure::cloud(format!("the stack {} cannot be read", stack.name()), error, &scope);
-    let (info, resources) = tokio::join!(stack.read(), stack.resources());
-    let Some(info) = info.map_err(failed)? else {
-        return Err(outputs::not_deployed(target));
-    };
-    let resources = resources.map_err(failed)?.into_iter();
-    let names: BTreeSet<_> = resources
-        .filter(|resource| !matches!(resource.status.as_str(), "DELETE_COMPLETE" | "CREATE_FAILED"))
-        .map(|resource| resource.name)
-        .collect();
-    if names.is_empty() {
-        return Err(outputs::not_deployed(target));
-    }
-    Ok(Outputs::of_stack(&target.graph, &info.outputs, &names))
+    look(target, session).await?.outputs(target)
 }
 
 /// How a stack is, for those who only look.
@@ -279,9 +264,10 @@ pub(crate) async fn look(target: &Target, session: &Session) -> Result<Look, Fai
     let stack = CloudFormation::new(session.clone(), target.graph.stack());
     let scope = target.scope();
     let failed = |error| Failure::cloud(format!("the stack {} cannot be read", stack.name()), error, &scope);
-    let info = stack.read().await.map_err(failed)?;
+    let (info, resources) = tokio::join!(stack.read(), stack.resources());
+    let info = info.map_err(failed)?;
     let resources = match info {
-        Some(_) => stack.resources().await.map_err(failed)?,
+        Some(_) => resources.map_err(failed)?,
         None => Vec::new(),
     };
     Ok(Look {
@@ -300,6 +286,23 @@ impl Look {
     /// Returns the stack's resources.
     pub(crate) fn resources(&self) -> &[StackResource] {
         &self.resources
+    }
+
+    /// Returns what the stage tells its users.
+    ///
+    /// # Errors
+    /// When nothing of it is deployed.
+    pub(crate) fn outputs(&self, target: &Target) -> Result<Outputs, Failure> {
+        let is_there = |resource: &&StackResource| {
+            let status = resource.status.as_str();
+            !matches!(status, "DELETE_COMPLETE" | "CREATE_FAILED")
+        };
+        let there = self.resources.iter().filter(is_there);
+        let names: BTreeSet<String> = there.map(|resource| resource.name.clone()).collect();
+        match &self.info {
+            Some(info) if !names.is_empty() => Ok(Outputs::of_stack(&target.graph, &info.outputs, &names)),
+            Some(_) | None => Err(outputs::not_deployed(target)),
+        }
     }
 
     /// Returns it for programs.

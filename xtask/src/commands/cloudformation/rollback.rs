@@ -8,8 +8,6 @@ use infra_engine::Report;
 use super::Site;
 use crate::commands::{deploy, outputs};
 use crate::failure::{Exit, Failure};
-use crate::plan_view;
-use crate::ui;
 
 impl Site<'_> {
     /// Gives the stack the template that it had before its last deployment. Nobody is asked: it is for those in a hurry,
@@ -37,11 +35,7 @@ impl Site<'_> {
             .propose_template(before, names, Some(stack), StackOptions::default())
             .await?;
         self.progress.planned(&proposition.plan);
-        ui::say(format!(
-            "{}\n\n{}\n",
-            deploy::heading(self.target),
-            plan_view::human(&proposition.plan)
-        ));
+        deploy::show(self.target, &proposition.plan);
         if proposition.plan.data_losses().next().is_some() {
             self.withdraw(&proposition).await?;
             return Err(self
