@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_apigatewaymanagement::Client;
-use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
 use aws_sdk_apigatewaymanagement::config::{BehaviorVersion, Builder, Region};
 use functions_domain::ConnectionId;
 use functions_domain::ports::{CloseConnection, Closing, Delivery, PortError, SendFrame};
@@ -48,7 +47,7 @@ impl ApiGateway {
             .credentials_provider(aws.credentials.clone())
             .http_client(http.for_sdk())
             .timeout_config(Aws::timeouts())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+            .retry_config(Aws::retries(ATTEMPTS_MAX))
             .endpoint_url(management_endpoint)
             .build();
         let poster = Poster::new(

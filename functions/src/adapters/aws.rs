@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use functions_domain::{Broadcast, FanOut, Presence};
 use http::Request;
 use http_body_util::{BodyExt, Full, Limited};
+use infra_sigv4::Roots;
 use tokio::time::timeout;
 
 use super::http::Http;
@@ -30,8 +32,7 @@ pub(super) const PRIME_TIMEOUT: Duration = Duration::from_secs(1);
 /// More than any server says to a stranger.
 const PRIME_BYTES_MAX: usize = 4096;
 
-/// Makes the adapters. Their clients share one connection pool, and with it the root certificates, which take longer to
-/// read than all else in a cold start.
+/// Makes the adapters. Their clients share one connection pool.
 pub struct Aws<'a> {
     environment: &'a Environment,
     pub(super) region: String,
@@ -163,6 +164,7 @@ impl<'a> Aws<'a> {
             SharedCredentialsProvider::new(self.credentials.clone()),
             self.region.clone(),
             self.endpoint_url.clone(),
+            Roots::of_function(),
         )?;
         Ok(ParameterStoreTokens::new(client, parameter, audience))
     }
@@ -210,6 +212,14 @@ impl<'a> Aws<'a> {
             reason: error.to_string(),
         })?;
         Ok(self.http.get_or_init(|| http).clone())
+    }
+
+    /// So many attempts of one call. A connection is kept after a server's error: others have requests on it, and one that
+    /// is broken the pool finds itself.
+    pub(super) fn retries(most: u32) -> RetryConfig {
+        RetryConfig::standard()
+            .with_max_attempts(most)
+            .with_reconnect_mode(ReconnectMode::ReuseAllConnections)
     }
 
     pub(super) fn timeouts() -> TimeoutConfig {

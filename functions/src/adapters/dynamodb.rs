@@ -16,7 +16,6 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Region};
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
@@ -59,7 +58,7 @@ impl Aws<'_> {
             .credentials_provider(self.credentials.clone())
             .http_client(self.http()?.for_sdk())
             .timeout_config(Aws::timeouts())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX));
+            .retry_config(Aws::retries(ATTEMPTS_MAX));
         config.set_endpoint_url(self.endpoint_url.clone());
         Ok(Client::from_conf(config.build()))
     }

@@ -16,10 +16,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use infra_sigv4::Roots;
 
 /// In the same Region a connection stands within milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,21 +32,16 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// Reads the root certificates, which takes longer than all else in a cold start: once is enough.
+    /// Makes an empty pool.
     ///
     /// # Errors
     ///
-    /// When there are none.
+    /// When root certificates are to be read, and there are none.
     pub(super) fn new() -> std::io::Result<Self> {
         let mut tcp = Tcp::new();
-        tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()?
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(tcp);
+        let connector = Roots::of_function().connector(tcp)?;
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
         Ok(Self {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use functions_domain::Leg;
 use functions_domain::ports::{HandOver, PortError};
 use http::Method;
-use infra_sigv4::{Call, Client, ClientError};
+use infra_sigv4::{Call, Client, ClientError, Roots};
 use tokio::time::{sleep, timeout};
 
 use super::Aws;
@@ -61,7 +61,8 @@ impl LambdaLegs {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = Client::new(self.credentials.clone(), self.region.clone(), self.endpoint_url.clone())?;
+        let (credentials, region) = (self.credentials.clone(), self.region.clone());
+        let client = Client::new(credentials, region, self.endpoint_url.clone(), Roots::of_function())?;
         Ok(self.client.get_or_init(|| client))
     }
 

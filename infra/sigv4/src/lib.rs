@@ -13,6 +13,7 @@
 mod credentials;
 mod endpoint;
 mod error;
+mod roots;
 mod transport;
 
 use std::fmt;
@@ -33,6 +34,7 @@ use http_body_util::Full;
 use crate::credentials::CachedCredentials;
 pub use crate::endpoint::percent_encode;
 pub use crate::error::{CallError, ClientError};
+pub use crate::roots::Roots;
 pub use crate::transport::Streamed;
 use crate::transport::Transport;
 pub use http::Method;
@@ -90,7 +92,8 @@ pub struct Answer {
 }
 
 impl Client {
-    /// Returns a client for `region`; with `endpoint_url` every service is called at that address.
+    /// Returns a client for `region`; with `endpoint_url` every service is called at that address. With TLS, `roots` are
+    /// trusted.
     ///
     /// # Errors
     ///
@@ -99,11 +102,12 @@ impl Client {
         credentials: SharedCredentialsProvider,
         region: impl Into<String>,
         endpoint_url: Option<String>,
+        roots: Roots,
     ) -> Result<Self, ClientError> {
         let endpoint_url = endpoint_url.map(endpoint::checked).transpose()?;
         let transport = match &endpoint_url {
             Some(url) if url.starts_with("http://") => Transport::plain(),
-            Some(_) | None => Transport::tls()?,
+            Some(_) | None => Transport::tls(roots)?,
         };
         let credentials = CachedCredentials::new(credentials);
         let shared = Shared {

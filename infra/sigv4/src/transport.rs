@@ -6,13 +6,14 @@ use bytes::Bytes;
 use http::{Request, Response, response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 use crate::error::{self, CallError, ClientError, Source};
+use crate::roots::Roots;
 use crate::{CALL_TIMEOUT, CONNECT_TIMEOUT, UPLOAD_BYTES_PER_SECOND};
 
 /// More than any control-plane answer; a larger one is cut off rather than held in memory.
@@ -60,15 +61,9 @@ impl Transport {
         Self::Plain(pool().build(tcp()))
     }
 
-    pub(crate) fn tls() -> Result<Self, ClientError> {
-        let mut tcp = tcp();
-        tcp.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|source| ClientError::RootCertificates { source })?
-            .https_only()
-            .enable_all_versions()
-            .wrap_connector(tcp);
+    pub(crate) fn tls(roots: Roots) -> Result<Self, ClientError> {
+        let connector = roots.connector(tcp());
+        let connector = connector.map_err(|source| ClientError::RootCertificates { source })?;
         Ok(Self::Tls(pool().build(connector)))
     }
 

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use infra_sigv4::{CallError, Client};
+use infra_sigv4::{CallError, Client, Roots};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -71,6 +71,7 @@ fn client(address: SocketAddr) -> Client {
         SharedCredentialsProvider::new(credentials),
         "eu-west-1",
         Some(format!("http://{address}")),
+        Roots::Machine,
     )
     .unwrap()
 }

@@ -132,7 +132,8 @@ impl Connection {
         let credentials = credentials(&options, &http).await?;
         let config = sdk_config(&options, http, credentials.clone()).await;
         let endpoint_url = config.endpoint_url().map(str::to_owned);
-        let signed = infra_sigv4::Client::new(credentials, options.region.clone(), endpoint_url.clone())
+        let region = options.region.clone();
+        let signed = infra_sigv4::Client::new(credentials, region, endpoint_url.clone(), infra_sigv4::Roots::Machine)
             .map_err(|source| SessionError::Client { source })?;
         let throttle = match endpoint_url {
             Some(_) => Throttle::when_told(),

@@ -3,7 +3,7 @@
 //! One process serves one invocation at a time. Idle processes are kept per version and revision, so an update never
 //! meets old code or an old environment. See [`super::worker`] for a single process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::num::NonZero;
@@ -27,7 +27,7 @@ use crate::wire::ApiError;
 /// should not, so an invocation beyond this waits for a free one.
 const PROCESSES_MAX: usize = 64;
 
-/// How long an invocation waits for one of [`PROCESSES_MAX`] before it is throttled.
+/// How long a caller waits for one of [`PROCESSES_MAX`] before it is throttled.
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Processes that initialise at the same time, for each core. What begins while all cores are busy only makes all of them
@@ -55,6 +55,9 @@ pub(super) struct Invocation {
     pub(super) invoked_arn: String,
     pub(super) payload: Bytes,
 }
+
+/// The right to run one process. All wait for it in one queue.
+pub(super) type Place = OwnedSemaphorePermit;
 
 /// How an invocation ended.
 #[derive(Debug)]
@@ -85,7 +88,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Pools {
     idle: HashMap<Key, Vec<Worker>>,
-    /// Invocations running or waiting, by function.
+    /// Those who would start a process, and take one that is given back before it is their turn.
+    starting: HashMap<Key, VecDeque<oneshot::Sender<Worker>>>,
+    /// Invocations running or waiting for a process, by function.
     running: HashMap<String, usize>,
     closed: bool,
     reaping: bool,
@@ -128,14 +133,43 @@ impl Host {
         invocation: Invocation,
     ) -> Result<Finished, ApiError> {
         let admission = self.shared.admit(&target)?;
-        let waiting = tokio::time::timeout(QUEUE_TIME_MAX, Arc::clone(&self.shared.slots).acquire_owned());
-        let Ok(Ok(slot)) = waiting.await else {
+        let Ok(Some(place)) = tokio::time::timeout(QUEUE_TIME_MAX, self.place()).await else {
             return Err(throttled("ConcurrentInvocationLimitExceeded"));
         };
+        self.run_admitted(cloud, admission, place, target, invocation).await
+    }
+
+    /// Returns when there is a place for one more process, however long that takes; `None` when there never will be.
+    pub(super) fn place(&self) -> impl Future<Output = Option<Place>> + use<> {
+        let waiting = Arc::clone(&self.shared.slots).acquire_owned();
+        async { waiting.await.ok() }
+    }
+
+    /// As [`Host::run`], for an event that has waited for its place: meanwhile it did not count as running, as events in
+    /// Lambda's queue do not.
+    pub(super) async fn run_at(
+        &self,
+        place: Place,
+        cloud: &SharedCloud,
+        target: Target,
+        invocation: Invocation,
+    ) -> Result<Finished, ApiError> {
+        let admission = self.shared.admit(&target)?;
+        self.run_admitted(cloud, admission, place, target, invocation).await
+    }
+
+    async fn run_admitted(
+        &self,
+        cloud: &SharedCloud,
+        admission: Admission,
+        place: Place,
+        target: Target,
+        invocation: Invocation,
+    ) -> Result<Finished, ApiError> {
         let (reply, finished) = oneshot::channel();
-        self.spawn(run_in_slot(
+        self.spawn(run_in_place(
             admission,
-            slot,
+            place,
             Arc::downgrade(cloud),
             target,
             invocation,
@@ -189,10 +223,18 @@ impl Host {
     }
 }
 
+/// How an invocation comes to a process.
+enum Taken {
+    /// It was idle, or another invocation has just done with it.
+    Warm(Box<Worker>),
+    /// It may start one; this is held until that is initialised.
+    Cold(Option<OwnedSemaphorePermit>),
+}
+
 /// Takes a process, runs the invocation on it, and gives it back if it can serve another one.
-async fn run_in_slot(
+async fn run_in_place(
     admission: Admission,
-    slot: OwnedSemaphorePermit,
+    place: Place,
     cloud: Weak<Cloud>,
     target: Target,
     invocation: Invocation,
@@ -200,19 +242,12 @@ async fn run_in_slot(
 ) {
     let shared = Arc::clone(&admission.shared);
     let key = Key::of(&target.version);
-    let worker = match shared.take(&key) {
-        Some(worker) => worker,
-        None => {
-            let start = Arc::clone(&shared.starts).acquire_owned().await.ok();
-            match shared.take(&key) {
-                // Given back meanwhile.
-                Some(worker) => worker,
-                None => {
-                    shared.make_room();
-                    let prepared = shared.prepare(&target).await;
-                    Worker::start(&cloud, &target.version, prepared, start)
-                }
-            }
+    let worker = match shared.take(&key).await {
+        Taken::Warm(worker) => *worker,
+        Taken::Cold(start) => {
+            shared.make_room();
+            let prepared = shared.prepare(&target).await;
+            Worker::start(&cloud, &target.version, prepared, start)
         }
     };
     // The caller may invoke again at once: what it used must be free by then, or every call would be a cold start.
@@ -220,7 +255,7 @@ async fn run_in_slot(
         if let Some(worker) = worker {
             shared.give_back(key, worker);
         }
-        drop(slot);
+        drop(place);
         drop(admission);
     };
     worker.run(invocation, reply, give_back).await;
@@ -241,6 +276,20 @@ impl Drop for Admission {
                 pools.running.remove(&self.function);
             }
         }
+    }
+}
+
+impl Pools {
+    /// Returns the most recently used idle process that still lives.
+    fn take(&mut self, key: &Key) -> Option<Worker> {
+        // The entry stays: without it the revision would count as retired.
+        let idle = self.idle.entry(key.clone()).or_default();
+        while let Some(mut worker) = idle.pop() {
+            if worker.is_alive() {
+                return Some(worker);
+            }
+        }
+        None
     }
 }
 
@@ -269,21 +318,53 @@ impl Shared {
         })
     }
 
-    /// Returns the most recently used idle process that still lives.
-    fn take(&self, key: &Key) -> Option<Worker> {
+    /// Returns an idle process, or one that is given back before it is the turn to start one.
+    async fn take(&self, key: &Key) -> Taken {
+        let mut given_back = {
+            let mut pools = self.pools();
+            if let Some(worker) = pools.take(key) {
+                return Taken::Warm(Box::new(worker));
+            }
+            let (sender, given_back) = oneshot::channel();
+            pools.starting.entry(key.clone()).or_default().push_back(sender);
+            given_back
+        };
+        let taken = tokio::select! {
+            biased;
+            Ok(worker) = &mut given_back => Taken::Warm(Box::new(worker)),
+            start = Arc::clone(&self.starts).acquire_owned() => {
+                given_back.close();
+                // It may have come in this very moment.
+                given_back
+                    .try_recv()
+                    .map_or_else(|_| Taken::Cold(start.ok()), |worker| Taken::Warm(Box::new(worker)))
+            }
+        };
         let mut pools = self.pools();
-        // The entry stays: without it the revision would count as retired.
-        let idle = pools.idle.entry(key.clone()).or_default();
-        while let Some(mut worker) = idle.pop() {
-            if worker.is_alive() {
-                return Some(worker);
+        if let Some(starting) = pools.starting.get_mut(key) {
+            starting.retain(|sender| !sender.is_closed());
+            if starting.is_empty() {
+                pools.starting.remove(key);
             }
         }
-        None
+        taken
     }
 
-    fn give_back(&self, key: Key, worker: Worker) {
+    /// Gives a process to whoever would start one like it, or keeps it idle; one that is retired ends.
+    fn give_back(&self, key: Key, mut worker: Worker) {
         let mut pools = self.pools();
+        let is_current = pools.idle.contains_key(&key);
+        while let Some(sender) = pools
+            .starting
+            .get_mut(&key)
+            .and_then(VecDeque::pop_front)
+            .filter(|_| is_current)
+        {
+            match sender.send(worker) {
+                Ok(()) => return,
+                Err(refused) => worker = refused,
+            }
+        }
         if let Some(idle) = pools.idle.get_mut(&key) {
             idle.push(worker);
         }
@@ -351,4 +432,51 @@ fn throttled(reason: &str) -> ApiError {
 
 fn shutting_down() -> ApiError {
     ApiError::new(503, "ServiceUnavailableException", "the local cloud is shutting down")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use crate::lambda::tests::{call_with, cloud, create, run, success};
+
+    #[tokio::test]
+    async fn who_may_not_start_a_process_takes_one_that_is_given_back() {
+        let cloud = cloud().await;
+        create(&cloud, "f", json!({})).await;
+        let describe = json!({ "describe": true, "sleep_ms": 200 });
+        let pid = |outcome| success(outcome)["pid"].clone();
+        let first = pid(run(&cloud, "f", describe.clone()).await);
+        let starts = &cloud.lambda.host.shared.starts;
+        let all = u32::try_from(starts.available_permits()).unwrap();
+        let _nobody_starts = starts.acquire_many(all).await.unwrap();
+        let both = futures_util::future::join(run(&cloud, "f", describe.clone()), run(&cloud, "f", describe.clone()));
+        let (one, other) = both.await;
+        assert_eq!((pid(one), pid(other)), (first.clone(), first));
+        assert!(cloud.lambda.host.shared.pools().starting.is_empty());
+        cloud.lambda.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn an_event_waits_for_its_place_and_counts_as_nothing_meanwhile() {
+        let cloud = cloud().await;
+        create(&cloud, "f", json!({})).await;
+        let host = &cloud.lambda.host;
+        let mut places = Vec::new();
+        while let Ok(place) = host.shared.slots.clone().try_acquire_owned() {
+            places.push(place);
+        }
+        let event = [("x-amz-invocation-type", "Event")];
+        let uri = "/2015-03-31/functions/f/invocations";
+        call_with(&cloud, "POST", uri, &event, "1".into()).await;
+        assert!(host.shared.pools().running.is_empty());
+        drop(places);
+        // It makes the only process of the function.
+        while host.shared.pools().idle.values().all(Vec::is_empty) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        cloud.lambda.shutdown().await;
+    }
 }

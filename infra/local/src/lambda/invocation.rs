@@ -81,17 +81,28 @@ pub(super) async fn synchronous(
     cloud.lambda.host.run(cloud, target, invocation).await
 }
 
-/// Invokes in the background, under one request id: again after a function error, twice at most, and after throttling for as
-/// long as the event is kept. What the name stands for is looked up at each attempt.
+/// Invokes in the background, under one request id: as soon as there is a place, again after a function error, twice at
+/// most, and after throttling for as long as the event is kept. What the name stands for is looked up at each attempt.
 fn asynchronous(cloud: &SharedCloud, of: FunctionRef, mut target: Target, invocation: Invocation) {
     let (weak, arrived) = (Arc::downgrade(cloud), Instant::now());
     cloud.lambda.host.spawn(async move {
         let mut after_errors = RETRY_PAUSES.into_iter();
         let (mut after_throttling, longest) = THROTTLED_PAUSES;
         loop {
-            // Held for one attempt only, so that a cloud that is going away is not kept alive by its own backlog.
+            // Not held while it waits, so that a cloud that is going away is not kept alive by its own backlog.
+            let Some(place) = weak.upgrade().map(|cloud| cloud.lambda.host.place()) else {
+                return;
+            };
+            let Some(place) = place.await else { return };
             let Some(cloud) = weak.upgrade() else { return };
-            let result = cloud.lambda.host.run(&cloud, target.clone(), invocation.clone()).await;
+            match find(&cloud, &of, &Invoker::Account) {
+                Ok(found) => target = found,
+                Err(error) if error.status == 404 => return,
+                // It is being updated; then the old one serves it still.
+                Err(_) => {}
+            }
+            let host = &cloud.lambda.host;
+            let result = host.run_at(place, &cloud, target.clone(), invocation.clone()).await;
             drop(cloud);
             let pause = match &result {
                 Ok(finished) if matches!(finished.outcome, Outcome::Success(_)) => return,
@@ -107,13 +118,6 @@ fn asynchronous(cloud: &SharedCloud, of: FunctionRef, mut target: Target, invoca
                 return;
             };
             tokio::time::sleep(pause).await;
-            let Some(cloud) = weak.upgrade() else { return };
-            match find(&cloud, &of, &Invoker::Account) {
-                Ok(found) => target = found,
-                Err(error) if error.status == 404 => return,
-                // It is being updated; then the old one serves it still.
-                Err(_) => {}
-            }
         }
     });
 }

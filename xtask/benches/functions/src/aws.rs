@@ -27,21 +27,12 @@ use tokio_rustls::TlsAcceptor;
 /// DynamoDB ends a page after 1 MB; a row of ours has some 250 bytes there.
 const ROWS_PER_PAGE: usize = 4_000;
 
-/// Where Linux distributions keep the certificates that everybody trusts.
-const SYSTEM_ROOTS: [&str; 3] = [
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/ssl/cert.pem",
-];
-
 /// A running server; it ends with the process.
 pub(crate) struct Aws {
     /// Its address, as a URL without a final slash.
     pub(crate) url: String,
-    /// The certificate to trust, alone.
+    /// The certificate to trust. On Lambda the functions, like Node, trust those that are built into them.
     pub(crate) ca: PathBuf,
-    /// The same one, after all that the machine trusts: a function on Lambda reads that many as well.
-    pub(crate) bundle: PathBuf,
     state: Arc<State>,
 }
 
@@ -55,15 +46,8 @@ impl Aws {
     /// Starts it; certificates are made for this run and written into `folder`.
     pub(crate) async fn start(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-        let (ca, bundle) = (folder.join("ca.pem"), folder.join("bundle.pem"));
-        let pem = certified.cert.pem();
-        std::fs::write(&ca, &pem)?;
-        let mut roots = SYSTEM_ROOTS
-            .iter()
-            .find_map(|path| std::fs::read_to_string(path).ok())
-            .unwrap_or_default();
-        roots.push_str(&pem);
-        std::fs::write(&bundle, roots)?;
+        let ca = folder.join("ca.pem");
+        std::fs::write(&ca, certified.cert.pem())?;
 
         let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -77,7 +61,7 @@ impl Aws {
         let url = format!("https://localhost:{}", listener.local_addr()?.port());
         let state = Arc::new(State::default());
         tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), state.clone()));
-        Ok(Self { url, ca, bundle, state })
+        Ok(Self { url, ca, state })
     }
 
     /// Puts so many connections into the room, the sender not counted.

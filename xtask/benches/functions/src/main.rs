@@ -120,7 +120,7 @@ fn environment(aws: &Aws) -> Vec<(String, String)> {
         // One shard is what one function serves; no rate keeps it from its best.
         ("ROOM_SHARDS", "1"),
         ("POSTS_PER_SECOND", "1000000"),
-        ("SSL_CERT_FILE", &aws.bundle.display().to_string()),
+        ("SSL_CERT_FILE", &aws.ca.display().to_string()),
         // Its advice about newer versions would drown everything else.
         ("NODE_NO_WARNINGS", "1"),
         ("NODE_EXTRA_CA_CERTS", &aws.ca.display().to_string()),

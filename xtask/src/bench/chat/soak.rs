@@ -2,7 +2,7 @@
 //!
 //! A peer is healthy for a message if it was in the room from [`MARGIN`] before the message was sent until [`LIFE`] after
 //! it was accepted. Its connection may be cut meanwhile (that is one of the faults): then it connects again at once and
-//! asks for the history after the last id it knows, as the protocol says; who leaves before it is
+//! asks for the history after the last id that the history has told it, as the protocol says; who leaves before it is
 //! told was there until the cut. Who is never cut has to get everything live.
 
 use std::collections::{BTreeMap, HashSet};
@@ -235,7 +235,8 @@ impl Person {
     /// Asks for what was said since. Returns whether it was told; otherwise `end` is why not.
     async fn catch_up(&mut self, client: &mut Client, leaving: Instant, end: &mut End) -> bool {
         *end = End::Cut;
-        let known = self.diary.live.iter().chain(&self.diary.from_history).max().cloned();
+        // What came live does not count: a message that is hard to bring comes later than others with larger ids.
+        let known = self.diary.from_history.iter().max().cloned();
         // Who knows nothing asks for the last messages.
         let mut ask = match known {
             Some(id) => json!({ "action": "history", "after": id, "id": "history" }),

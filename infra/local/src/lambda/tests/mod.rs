@@ -27,7 +27,7 @@ use crate::{iam, logs};
 const ROLE: &str = "arn:aws:iam::000000000000:role/functions";
 
 /// A cloud with the role [`ROLE`] and the log group of the function `f`.
-async fn cloud() -> SharedCloud {
+pub(super) async fn cloud() -> SharedCloud {
     let cloud = Arc::new(Cloud {
         account: Account {
             id: "000000000000".to_owned(),
@@ -71,7 +71,7 @@ async fn logs(cloud: &SharedCloud, action: &str, input: Value) -> Value {
 
 /// One answer of the wire protocol.
 #[derive(Debug)]
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     headers: HeaderMap,
     body: Value,
@@ -92,7 +92,13 @@ async fn call(cloud: &SharedCloud, method: &str, uri: &str, body: Value) -> Answ
     call_with(cloud, method, uri, &[], body.to_string().into()).await
 }
 
-async fn call_with(cloud: &SharedCloud, method: &str, uri: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
+pub(super) async fn call_with(
+    cloud: &SharedCloud,
+    method: &str,
+    uri: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Answer {
     let request = request(method, uri, headers, body);
     let (parts, body) = handle(cloud, request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -122,7 +128,7 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: Bytes) -> Re
 }
 
 /// `CreateFunction` with the echo function, and with the members of `more`.
-async fn create(cloud: &SharedCloud, name: &str, more: Value) -> Answer {
+pub(super) async fn create(cloud: &SharedCloud, name: &str, more: Value) -> Answer {
     call(
         cloud,
         "POST",
@@ -144,13 +150,13 @@ fn settings(name: &str, zip: &[u8], more: Value) -> Value {
     settings
 }
 
-async fn run(cloud: &SharedCloud, function: &str, payload: Value) -> Outcome {
+pub(super) async fn run(cloud: &SharedCloud, function: &str, payload: Value) -> Outcome {
     invoke(cloud, function, payload.to_string().into(), Invoker::Account)
         .await
         .unwrap()
 }
 
-fn success(outcome: Outcome) -> Value {
+pub(super) fn success(outcome: Outcome) -> Value {
     match outcome {
         Outcome::Success(payload) => serde_json::from_slice(&payload).unwrap(),
         Outcome::FunctionError(payload) => panic!("the function failed: {}", String::from_utf8_lossy(&payload)),
