@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use aws_sdk_cloudformation::operation::describe_change_set::DescribeChangeSetOutput;
 use aws_sdk_cloudformation::types::{
-    Capability, Change as StackChange, ChangeSetStatus, ChangeSetType, DeploymentMode, EventFilter, OnStackFailure,
-    Parameter, ResourceChange, ResourceToImport, Tag,
+    Capability, Change as StackChange, ChangeSetStatus, ChangeSetType, DeploymentMode, EventFilter, ExecutionStatus,
+    OnStackFailure, Parameter, ResourceChange, ResourceToImport, Tag,
 };
 use infra_cdk::{APP_TAG, ASSET_BUCKET, STAGE_TAG};
 use infra_engine::{Class, CloudError};
 use uuid::Uuid;
 
-use super::{CloudFormation, express};
+use super::{CloudFormation, Standing, express};
 use crate::error::refused;
 use crate::repeat::repeated;
 use crate::throttle::Service;
@@ -155,42 +155,39 @@ impl CloudFormation {
             self.session
                 .sdk(Service::CloudFormation, "cloudformation:CreateChangeSet", call.send())
         })
-        .await?;
-        let id = made.id.unwrap_or(name);
-        let stack_id = made.stack_id.unwrap_or_else(|| self.name.clone());
-        let described = self.described(&id).await?;
+        .await;
+        let (id, stack_id) = match made {
+            Ok(made) => (made.id, made.stack_id),
+            // Nobody else knows the name: the answer to an earlier attempt was lost.
+            Err(error) if error.code == "AlreadyExistsException" => (None, None),
+            Err(error) => return Err(error),
+        };
+        let described = self.described(id.as_deref().unwrap_or(&name)).await?;
+        let mut change_set = ChangeSet {
+            id: id.or(described.change_set_id.clone()).unwrap_or(name),
+            stack_id: stack_id
+                .or(described.stack_id.clone())
+                .unwrap_or_else(|| self.name.clone()),
+            changes: Vec::new(),
+        };
         let reason = described.status_reason.clone().unwrap_or_default();
         match described.status {
-            Some(ChangeSetStatus::CreateComplete) => Ok(Proposed::Changes(ChangeSet {
-                changes: self.all_changes(&id, described).await?,
-                id,
-                stack_id,
-            })),
+            Some(ChangeSetStatus::CreateComplete) => {
+                change_set.changes = self.all_changes(&change_set.id, described).await?;
+                Ok(Proposed::Changes(change_set))
+            }
             _ if is_no_change(&reason) => {
-                self.withdraw(
-                    &ChangeSet {
-                        id,
-                        stack_id,
-                        changes: Vec::new(),
-                    },
-                    purpose,
-                )
-                .await?;
+                self.withdraw(&change_set, purpose).await?;
                 Ok(Proposed::NoChanges)
             }
             _ => {
-                let failed = ChangeSet {
-                    id,
-                    stack_id,
-                    changes: Vec::new(),
-                };
-                let message = match self.validation_failures(&failed).await {
+                let message = match self.validation_failures(&change_set).await {
                     failures if failures.is_empty() => reason,
                     failures => format!("{reason}: {}", failures.join("; ")),
                 };
                 let error = refused("cloudformation:CreateChangeSet", Class::Permanent, message);
                 // Why it failed matters more than what is left of it.
-                let _ = self.withdraw(&failed, purpose).await;
+                let _ = self.withdraw(&change_set, purpose).await;
                 Err(error)
             }
         }
@@ -213,7 +210,11 @@ impl CloudFormation {
         .await?;
         match purpose {
             Purpose::Update => Ok(()),
-            Purpose::Create | Purpose::Import(_) => self.delete(&change_set.stack_id).await,
+            Purpose::Create | Purpose::Import(_) => match self.read_as(&change_set.stack_id).await? {
+                Some(stack) if stack.standing() == Standing::InReview => self.delete(&change_set.stack_id).await,
+                // Somebody has executed another change set meanwhile, and the stack holds what that made; or it is gone.
+                Some(_) | None => Ok(()),
+            },
         }
     }
 
@@ -229,7 +230,7 @@ impl CloudFormation {
             Purpose::Create | Purpose::Update => Some(true),
             Purpose::Import(_) => None,
         };
-        repeated(|| {
+        let executed = repeated(|| {
             let client = self.session.cloudformation();
             let call = client
                 .execute_change_set()
@@ -240,8 +241,21 @@ impl CloudFormation {
             self.session
                 .sdk(Service::CloudFormation, "cloudformation:ExecuteChangeSet", call.send())
         })
-        .await
-        .map(drop)
+        .await;
+        match executed {
+            // The answer to an earlier attempt was lost, or somebody has executed it in the console.
+            Err(error) if error.code == "InvalidChangeSetStatus" && self.is_executed(change_set).await? => Ok(()),
+            executed => executed.map(drop),
+        }
+    }
+
+    /// Returns whether CloudFormation does what a change set says, or has done it.
+    async fn is_executed(&self, change_set: &ChangeSet) -> Result<bool, CloudError> {
+        let described = self.page(&change_set.id, None).await?;
+        Ok(matches!(
+            described.execution_status,
+            Some(ExecutionStatus::ExecuteInProgress | ExecutionStatus::ExecuteComplete)
+        ))
     }
 
     /// Returns a change set once CloudFormation has ended making it.
@@ -287,27 +301,32 @@ impl CloudFormation {
 
     /// Returns what the validation before deployment has found; nothing where the service cannot say so.
     async fn validation_failures(&self, change_set: &ChangeSet) -> Vec<String> {
-        let client = self.session.cloudformation();
-        let call = client
-            .describe_events()
-            .change_set_name(&change_set.id)
-            .filters(EventFilter::builder().failed_events(true).build());
-        let answer = self
-            .session
-            .sdk(Service::CloudFormation, "cloudformation:DescribeEvents", call.send())
+        let mut failures = Vec::new();
+        let mut next_token = None;
+        loop {
+            let answer = repeated(|| {
+                let client = self.session.cloudformation();
+                let call = client
+                    .describe_events()
+                    .change_set_name(&change_set.id)
+                    .filters(EventFilter::builder().failed_events(true).build())
+                    .set_next_token(next_token.clone());
+                self.session
+                    .sdk(Service::CloudFormation, "cloudformation:DescribeEvents", call.send())
+            })
             .await;
-        let events = answer
-            .ok()
-            .and_then(|answer| answer.operation_events)
-            .unwrap_or_default();
-        events
-            .into_iter()
-            .filter_map(|event| {
+            let Ok(page) = answer else { return failures };
+            let events = page.operation_events.unwrap_or_default().into_iter();
+            failures.extend(events.filter_map(|event| {
                 let reason = event.validation_status_reason.or(event.hook_status_reason)?;
                 let place = event.logical_resource_id.into_iter().chain(event.validation_path);
                 Some(place.chain([reason]).collect::<Vec<_>>().join(" "))
-            })
-            .collect()
+            }));
+            next_token = page.next_token;
+            if next_token.is_none() {
+                return failures;
+            }
+        }
     }
 }
 

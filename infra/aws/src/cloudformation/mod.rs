@@ -77,6 +77,14 @@ pub struct StackResource {
     pub reason: Option<String>,
 }
 
+impl StackResource {
+    /// Returns whether something went wrong with it, and not only because of another one.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.status.ends_with("_FAILED") && !self.reason.as_deref().is_some_and(follow::is_cascade)
+    }
+}
+
 impl CloudFormation {
     /// Returns the stack of a stage: `chat-dev`. Makes no call.
     #[must_use]
