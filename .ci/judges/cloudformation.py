@@ -4,6 +4,9 @@ Not part of `.ci/run`: fakecloud comes as source only, and compiling it takes ha
 
     cargo install fakecloud --version 0.51.0 --locked --debug --root /var/tmp/fakecloud
     FAKECLOUD=/var/tmp/fakecloud/bin/fakecloud .venv/bin/python .ci/judges/cloudformation.py
+
+Imports and stuck stacks are not judged here but in `migrate.py`: fakecloud answers an import change set of a resource that
+does not exist with `Add`, names no identifiers in `GetTemplateSummary`, and rolls back what was never executed.
 """
 
 import os
