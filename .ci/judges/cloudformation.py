@@ -4,6 +4,9 @@ Not part of `.ci/run`: fakecloud comes as source only, and compiling it takes ha
 
     cargo install fakecloud --version 0.51.0 --locked --debug --root /var/tmp/fakecloud
     FAKECLOUD=/var/tmp/fakecloud/bin/fakecloud .venv/bin/python .ci/judges/cloudformation.py
+
+Imports and stuck stacks are not judged here but in `migrate.py`: fakecloud answers an import change set of a resource that
+does not exist with `Add`, names no identifiers in `GetTemplateSummary`, and rolls back what was never executed.
 """
 
 import os
@@ -15,6 +18,14 @@ from common import ROOT, Emulator, equal, expect
 
 COMMAND = [os.environ.get("FAKECLOUD", "fakecloud"), "--addr", "127.0.0.1:{port}"]
 STAGE = ["--stage", "dev", "--yes"]
+WATCHED = ROOT / f"infra/stages/judged-{os.getpid()}.yml"
+SETTINGS = """region: us-east-1
+architecture: host
+buildProfile: dev
+removalPolicy: retain
+engine: cloudformation
+observability: { accessLogs: true, metrics: true, alarms: true, dashboard: true }
+"""
 
 
 def packages(folder, version):
@@ -66,11 +77,14 @@ with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two,
     cloud.xtask(*deploy, *first, "--engine", "direct", code=1)
     equal(cloud.xtask("outputs", "--stage", "dev", "--output", "json"), made["outputs"], "outputs")
     cloud.xtask("logs", "--stage", "dev")
+    status = cloud.xtask("status", "--stage", "dev", "--output", "json")
+    equal(status["outputs"], made["outputs"], "outputs of the status")
+    equal([r for r in status["resources"] if r["differs"]], [], "what differs")
     cloud.xtask("token", "--stage", "dev", "--sub", "ana")
     looked = cloud.xtask("state", "show", "--stage", "dev", "--output", "json")
     equal((looked["engine"], looked["cloudFormation"]["status"]), ("cloudformation", "CREATE_COMPLETE"), "state")
 
-    # As `diff`, which would compile the functions.
+    # As `diff`, which compiles the functions: see below.
     equal(cloud.xtask(*deploy, "--dry-run", *first)["actions"], [], "plan without changes")
     changes = {change["id"]: change["action"] for change in cloud.xtask(*deploy, "--dry-run", *second)["actions"]}
     equal(changes, {"SendMessageFunction": "update", "SendMessageAlias": "update"}, "plan")
@@ -87,4 +101,29 @@ with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two,
     left = {kind: names for kind, names in cloud.inventory().items() if names}
     equal(left, {}, "left after destroy")
     cloud.xtask("destroy", *STAGE)
-print("fakecloud: made, unchanged, changed, rolled back and deleted by its CloudFormation")
+
+    # With all that production has, and compiled functions.
+    stage = ["--stage", WATCHED.stem, "--yes"]
+    try:
+        WATCHED.write_text(SETTINGS)
+        made = cloud.xtask("deploy", *stage, "--output", "json")
+        equal(made["failed"], [], "failed steps of the watched stage")
+        expect({"Dashboard", "ApiGatewayAccount"} <= {step["id"] for step in made["changed"]}, f"made: {made['changed']}")
+        watching = cloud.client("cloudwatch")
+        alarms = [alarm["AlarmName"] for alarm in watching.describe_alarms()["MetricAlarms"]]
+        expect(len(alarms) > 10, f"alarms: {alarms}")
+        equal(len(watching.list_dashboards()["DashboardEntries"]), 1, "dashboards")
+        equal(cloud.xtask("diff", *stage, "--output", "json")["actions"], [], "differences")
+        WATCHED.write_text(SETTINGS + "throttling: { rateLimit: 7, burstLimit: 9 }\n")
+        actions = cloud.xtask("diff", *stage, "--output", "json", "--exit-code", code=3)["actions"]
+        equal([(step["id"], step["action"]) for step in actions], [("ChatStage", "update")], "differences")
+        sets = stacks.list_change_sets(StackName=f"chat-{WATCHED.stem}")["Summaries"]
+        equal(len(sets), 1, "change sets after `diff`: only the executed one")
+        cloud.xtask("destroy", *stage)
+        left = {kind: names for kind, names in cloud.inventory().items() if names}
+        equal(sorted(left), ["parameters", "tables"], "what is retained")
+        equal(watching.describe_alarms()["MetricAlarms"], [], "alarms after destroy")
+        equal(watching.list_dashboards()["DashboardEntries"], [], "dashboards after destroy")
+    finally:
+        WATCHED.unlink()
+print("fakecloud: made, unchanged, changed, compared, rolled back and deleted by its CloudFormation")

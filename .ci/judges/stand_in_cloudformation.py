@@ -175,12 +175,13 @@ def describe_change(action, name, entry):
     )
 
 
-def event(stack, name, resource, kind, status):
+def event(stack, name, resource, kind, status, reason=""):
     physical = STACK.format(name=name) if resource == name else "physical"
     stack["events"].append(
         f"<EventId>{len(stack['events'])}</EventId><StackId>{STACK.format(name=name)}</StackId><StackName>{name}</StackName>"
         f"<LogicalResourceId>{resource}</LogicalResourceId><PhysicalResourceId>{physical}</PhysicalResourceId>"
         f"<ResourceType>{kind}</ResourceType><Timestamp>2026-11-01T00:00:00Z</Timestamp><ResourceStatus>{status}</ResourceStatus>"
+        f"<ResourceStatusReason>{reason}</ResourceStatusReason>"
     )
 
 

@@ -1,7 +1,6 @@
 //! Every stage of the project, and its stack as the direct engine would send it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use infra_cdk::{Context, Graph, LogicalId, Value};
 use serde_json::{Map, Value as Json, json};
@@ -11,9 +10,8 @@ pub(crate) const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcde
 
 /// Returns the stack of every file in `infra/stages` with its Region, by the name of the stage.
 pub(crate) fn stages() -> BTreeMap<String, (String, Graph)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("stages");
     let mut stages = BTreeMap::new();
-    for file in std::fs::read_dir(folder).unwrap() {
+    for file in std::fs::read_dir(crate::STAGES).unwrap() {
         let file = file.unwrap().path();
         let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = std::fs::read_to_string(&file).unwrap();

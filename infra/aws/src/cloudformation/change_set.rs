@@ -1,21 +1,18 @@
-//! Change sets: made, read as a plan, executed or withdrawn.
+//! Change sets: made, executed or withdrawn. `plan` reads them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_cloudformation::operation::describe_change_set::DescribeChangeSetOutput;
 use aws_sdk_cloudformation::types::{
-    AttributeChangeType, Capability, Change as StackChange, ChangeAction, ChangeSetStatus, ChangeSetType, EventFilter,
-    OnStackFailure, Parameter, PolicyAction, Replacement, RequiresRecreation, ResourceAttribute, ResourceChange,
-    ResourceChangeDetail, ResourceToImport, Tag,
+    Capability, Change as StackChange, ChangeSetStatus, ChangeSetType, DeploymentMode, EventFilter, ExecutionStatus,
+    OnStackFailure, Parameter, ResourceChange, ResourceToImport, Tag,
 };
-use infra_cdk::{APP_TAG, ASSET_BUCKET, Difference, Graph, Kind, LogicalId, RemovalPolicy, STAGE_TAG};
-use infra_engine::{Action, After, Cause, Change, Class, CloudError, Plan, Step};
-use serde_json::Value as Json;
+use infra_cdk::{APP_TAG, ASSET_BUCKET, STAGE_TAG};
+use infra_engine::{Class, CloudError};
 use uuid::Uuid;
 
-use super::names::{Named, Names};
-use super::{CloudFormation, express};
+use super::{CloudFormation, Standing, express};
 use crate::error::refused;
 use crate::repeat::repeated;
 use crate::throttle::Service;
@@ -24,8 +21,6 @@ use crate::throttle::Service;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The same behind an endpoint override, where nobody counts calls.
 const PAUSE_ELSEWHERE: Duration = Duration::from_millis(100);
-/// What a value is until the change is made, in change sets.
-const KNOWN_AFTER: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
 
 /// What is to become of a stack.
 #[derive(Clone, Debug)]
@@ -110,7 +105,7 @@ pub struct ChangeSet {
     pub id: String,
     /// ARN of its stack, which a proposal to create has made, without resources.
     pub stack_id: String,
-    changes: Vec<ResourceChange>,
+    pub(super) changes: Vec<ResourceChange>,
 }
 
 impl CloudFormation {
@@ -155,51 +150,44 @@ impl CloudFormation {
                 .set_resources_to_import(resources_to_import(purpose))
                 .set_import_existing_resources(options.adopt.then_some(true))
                 .set_deployment_config(options.express.then(express))
-                .set_deployment_mode(
-                    options
-                        .revert_drift
-                        .then_some(aws_sdk_cloudformation::types::DeploymentMode::RevertDrift),
-                )
+                .set_deployment_mode(options.revert_drift.then_some(DeploymentMode::RevertDrift))
                 .set_disable_validation(options.skip_validation.then_some(true));
             self.session
                 .sdk(Service::CloudFormation, "cloudformation:CreateChangeSet", call.send())
         })
-        .await?;
-        let id = made.id.unwrap_or(name);
-        let stack_id = made.stack_id.unwrap_or_else(|| self.name.clone());
-        let described = self.described(&id).await?;
+        .await;
+        let (id, stack_id) = match made {
+            Ok(made) => (made.id, made.stack_id),
+            // Nobody else knows the name: the answer to an earlier attempt was lost.
+            Err(error) if error.code == "AlreadyExistsException" => (None, None),
+            Err(error) => return Err(error),
+        };
+        let described = self.described(id.as_deref().unwrap_or(&name)).await?;
+        let mut change_set = ChangeSet {
+            id: id.or(described.change_set_id.clone()).unwrap_or(name),
+            stack_id: stack_id
+                .or(described.stack_id.clone())
+                .unwrap_or_else(|| self.name.clone()),
+            changes: Vec::new(),
+        };
         let reason = described.status_reason.clone().unwrap_or_default();
         match described.status {
-            Some(ChangeSetStatus::CreateComplete) => Ok(Proposed::Changes(ChangeSet {
-                changes: self.all_changes(&id, described).await?,
-                id,
-                stack_id,
-            })),
+            Some(ChangeSetStatus::CreateComplete) => {
+                change_set.changes = self.all_changes(&change_set.id, described).await?;
+                Ok(Proposed::Changes(change_set))
+            }
             _ if is_no_change(&reason) => {
-                self.withdraw(
-                    &ChangeSet {
-                        id,
-                        stack_id,
-                        changes: Vec::new(),
-                    },
-                    purpose,
-                )
-                .await?;
+                self.withdraw(&change_set, purpose).await?;
                 Ok(Proposed::NoChanges)
             }
             _ => {
-                let failed = ChangeSet {
-                    id,
-                    stack_id,
-                    changes: Vec::new(),
-                };
-                let message = match self.validation_failures(&failed).await {
+                let message = match self.validation_failures(&change_set).await {
                     failures if failures.is_empty() => reason,
                     failures => format!("{reason}: {}", failures.join("; ")),
                 };
                 let error = refused("cloudformation:CreateChangeSet", Class::Permanent, message);
                 // Why it failed matters more than what is left of it.
-                let _ = self.withdraw(&failed, purpose).await;
+                let _ = self.withdraw(&change_set, purpose).await;
                 Err(error)
             }
         }
@@ -222,7 +210,11 @@ impl CloudFormation {
         .await?;
         match purpose {
             Purpose::Update => Ok(()),
-            Purpose::Create | Purpose::Import(_) => self.delete(&change_set.stack_id).await,
+            Purpose::Create | Purpose::Import(_) => match self.read_as(&change_set.stack_id).await? {
+                Some(stack) if stack.standing() == Standing::InReview => self.delete(&change_set.stack_id).await,
+                // Somebody has executed another change set meanwhile, and the stack holds what that made; or it is gone.
+                Some(_) | None => Ok(()),
+            },
         }
     }
 
@@ -238,7 +230,7 @@ impl CloudFormation {
             Purpose::Create | Purpose::Update => Some(true),
             Purpose::Import(_) => None,
         };
-        repeated(|| {
+        let executed = repeated(|| {
             let client = self.session.cloudformation();
             let call = client
                 .execute_change_set()
@@ -249,8 +241,21 @@ impl CloudFormation {
             self.session
                 .sdk(Service::CloudFormation, "cloudformation:ExecuteChangeSet", call.send())
         })
-        .await
-        .map(drop)
+        .await;
+        match executed {
+            // The answer to an earlier attempt was lost, or somebody has executed it in the console.
+            Err(error) if error.code == "InvalidChangeSetStatus" && self.is_executed(change_set).await? => Ok(()),
+            executed => executed.map(drop),
+        }
+    }
+
+    /// Returns whether CloudFormation does what a change set says, or has done it.
+    async fn is_executed(&self, change_set: &ChangeSet) -> Result<bool, CloudError> {
+        let described = self.page(&change_set.id, None).await?;
+        Ok(matches!(
+            described.execution_status,
+            Some(ExecutionStatus::ExecuteInProgress | ExecutionStatus::ExecuteComplete)
+        ))
     }
 
     /// Returns a change set once CloudFormation has ended making it.
@@ -296,27 +301,32 @@ impl CloudFormation {
 
     /// Returns what the validation before deployment has found; nothing where the service cannot say so.
     async fn validation_failures(&self, change_set: &ChangeSet) -> Vec<String> {
-        let client = self.session.cloudformation();
-        let call = client
-            .describe_events()
-            .change_set_name(&change_set.id)
-            .filters(EventFilter::builder().failed_events(true).build());
-        let answer = self
-            .session
-            .sdk(Service::CloudFormation, "cloudformation:DescribeEvents", call.send())
+        let mut failures = Vec::new();
+        let mut next_token = None;
+        loop {
+            let answer = repeated(|| {
+                let client = self.session.cloudformation();
+                let call = client
+                    .describe_events()
+                    .change_set_name(&change_set.id)
+                    .filters(EventFilter::builder().failed_events(true).build())
+                    .set_next_token(next_token.clone());
+                self.session
+                    .sdk(Service::CloudFormation, "cloudformation:DescribeEvents", call.send())
+            })
             .await;
-        let events = answer
-            .ok()
-            .and_then(|answer| answer.operation_events)
-            .unwrap_or_default();
-        events
-            .into_iter()
-            .filter_map(|event| {
+            let Ok(page) = answer else { return failures };
+            let events = page.operation_events.unwrap_or_default().into_iter();
+            failures.extend(events.filter_map(|event| {
                 let reason = event.validation_status_reason.or(event.hook_status_reason)?;
                 let place = event.logical_resource_id.into_iter().chain(event.validation_path);
                 Some(place.chain([reason]).collect::<Vec<_>>().join(" "))
-            })
-            .collect()
+            }));
+            next_token = page.next_token;
+            if next_token.is_none() {
+                return failures;
+            }
+        }
     }
 }
 
@@ -337,267 +347,4 @@ fn resources_to_import(purpose: &Purpose) -> Option<Vec<ResourceToImport>> {
 /// Returns whether a change set failed because there is nothing to change: CloudFormation has two wordings.
 fn is_no_change(reason: &str) -> bool {
     reason.contains("didn't contain changes") || reason.contains("No updates are to be performed")
-}
-
-impl ChangeSet {
-    /// Returns the changes as a plan, as the direct engine would show it. `differences` are those of the stack's templates,
-    /// for changes of which CloudFormation says no more than that there may be one.
-    ///
-    /// # Errors
-    /// When the stack has resources that this program knows nothing of.
-    pub fn plan(
-        &self,
-        graph: &Graph,
-        names: &Names,
-        differences: &BTreeMap<String, Vec<Difference>>,
-    ) -> Result<Plan, CloudError> {
-        let mut steps = BTreeMap::<LogicalId, Vec<Step>>::new();
-        let mut versions = BTreeSet::new();
-        for change in &self.changes {
-            let name = change.logical_resource_id().unwrap_or_default();
-            let kind = change.resource_type().unwrap_or_default();
-            match names.named(name, kind) {
-                Some(Named::Resource(id, kind)) => {
-                    steps.entry(id.clone()).or_default().extend(steps_of(
-                        graph,
-                        &id,
-                        kind,
-                        change,
-                        differences.get(name),
-                    ));
-                }
-                Some(Named::Version(function)) => {
-                    if names.is_current(name) {
-                        versions.insert(function);
-                    }
-                }
-                None => {
-                    let message = format!("the stack has {name}, of the type {kind}, which no stage declares");
-                    return Err(refused("cloudformation:DescribeChangeSet", Class::Permanent, message));
-                }
-            }
-        }
-        // A function and its version are one thing to people, and so are a deployment that goes and the one that comes.
-        for function in versions {
-            let published = || step(&function, Kind::Function, Action::Update, "a new version is published");
-            steps.entry(function.clone()).or_insert_with(|| vec![published()]);
-        }
-        steps.retain(|_, steps| !steps.is_empty());
-        for (id, steps) in &mut steps {
-            merge_renamed(graph, id, steps);
-        }
-        let unchanged = names
-            .resources()
-            .filter(|id| !steps.contains_key(*id))
-            .cloned()
-            .collect();
-        let mut ordered: Vec<Step> = Vec::new();
-        for (id, _) in graph.in_order() {
-            ordered.extend(steps.remove(id).into_iter().flatten());
-        }
-        ordered.extend(steps.into_values().flatten());
-        Ok(Plan {
-            steps: ordered,
-            unchanged,
-        })
-    }
-}
-
-/// Returns a step that nothing more is known of.
-pub(super) fn step(id: &LogicalId, kind: Kind, action: Action, reason: &str) -> Step {
-    Step {
-        id: id.clone(),
-        kind,
-        action,
-        reason: reason.to_owned(),
-        changes: Vec::new(),
-        physical_id: None,
-        after: BTreeSet::new(),
-    }
-}
-
-/// Returns what one change of a change set does.
-fn steps_of(
-    graph: &Graph,
-    id: &LogicalId,
-    kind: Kind,
-    change: &ResourceChange,
-    differences: Option<&Vec<Difference>>,
-) -> Vec<Step> {
-    let has_details = !change.details().is_empty();
-    let changes = match differences {
-        Some(differences) if !has_details => {
-            let changes = differences.iter().map(|difference| change_between(kind, difference));
-            changes.collect()
-        }
-        Some(_) | None => changes_of(change.details()),
-    };
-    let in_place = !has_details && differences.is_some() && !changes.iter().any(|change| change.replaces);
-    let physical_id = change.physical_resource_id().map(str::to_owned);
-    let one = |action, reason: &str| Step {
-        changes: changes.clone(),
-        physical_id: physical_id.clone(),
-        ..step(id, kind, action, reason)
-    };
-    // A change set says what becomes of the old one; older ones did not.
-    let removal_policy = graph.resources().get(id).map(|resource| resource.removal_policy);
-    let removal = match change.policy_action() {
-        Some(PolicyAction::Retain | PolicyAction::ReplaceAndRetain) => Action::Retain,
-        Some(_) => Action::Delete,
-        None if removal_policy == Some(RemovalPolicy::Retain) => Action::Retain,
-        None => Action::Delete,
-    };
-    match change.action() {
-        Some(ChangeAction::Add) => vec![step(id, kind, Action::Create, "not deployed yet")],
-        Some(ChangeAction::Remove) => vec![Step {
-            physical_id,
-            ..step(id, kind, removal, removal_reason(removal))
-        }],
-        Some(ChangeAction::Import) => vec![Step {
-            physical_id,
-            ..step(id, kind, Action::Adopt, "exists, and becomes part of the stack")
-        }],
-        Some(ChangeAction::Modify) => match change.replacement() {
-            Some(Replacement::True) => {
-                vec![
-                    one(Action::Replace, &replacement_reason(&changes)),
-                    one(removal, "replaced").without_changes(),
-                ]
-            }
-            Some(Replacement::Conditional) if in_place && changes.is_empty() => Vec::new(),
-            Some(Replacement::Conditional) if in_place => vec![one(Action::Update, "declaration changed")],
-            // It is decided when the values are known; until then it counts as what it may become.
-            Some(Replacement::Conditional) => vec![
-                one(Action::Replace, "it may turn out that it cannot be changed in place"),
-                one(removal, "replaced").without_changes(),
-            ],
-            _ => vec![one(Action::Update, "declaration changed")],
-        },
-        Some(ChangeAction::SyncWithActual) => vec![one(Action::Update, "brought to what it really is")],
-        _ => vec![one(Action::Update, "known when it is executed")],
-    }
-}
-
-const fn removal_reason(action: Action) -> &'static str {
-    match action {
-        Action::Retain => "not declared any more; its removal policy is retain",
-        Action::Create | Action::Adopt | Action::Update | Action::Replace | Action::Delete | Action::Forget => {
-            "not declared any more"
-        }
-    }
-}
-
-fn replacement_reason(changes: &[Change]) -> String {
-    let culprits = changes.iter().filter(|change| change.replaces);
-    let culprits: BTreeSet<_> = culprits.map(|change| change.property.as_str()).collect();
-    match culprits.len() {
-        0 => "cannot be changed in place".to_owned(),
-        _ => format!(
-            "{} cannot be changed in place",
-            culprits.into_iter().collect::<Vec<_>>().join(", ")
-        ),
-    }
-}
-
-trait WithoutChanges {
-    fn without_changes(self) -> Self;
-}
-
-impl WithoutChanges for Step {
-    fn without_changes(mut self) -> Self {
-        self.changes.clear();
-        self
-    }
-}
-
-/// Makes one replacement of what is made under a new name and removed under the old one.
-fn merge_renamed(graph: &Graph, id: &LogicalId, steps: &mut [Step]) {
-    let has = |action| steps.iter().any(|step| step.action == action);
-    if has(Action::Create) && has(Action::Delete) {
-        let reason = match graph
-            .resources()
-            .get(id)
-            .map(|resource| resource.snapshot_of.is_empty())
-        {
-            Some(false) => "what it is a snapshot of changes",
-            Some(true) | None => "declaration changed",
-        };
-        for step in steps.iter_mut() {
-            match step.action {
-                Action::Create => {
-                    step.action = Action::Replace;
-                    step.reason = reason.to_owned();
-                }
-                Action::Delete => step.reason = "replaced".to_owned(),
-                Action::Adopt | Action::Update | Action::Replace | Action::Retain | Action::Forget => {}
-            }
-        }
-        steps.sort_by_key(|step| step.action != Action::Replace);
-    }
-}
-
-/// Returns a difference between two templates as a change.
-fn change_between(kind: Kind, difference: &Difference) -> Change {
-    let top = difference.property.split('.').next().unwrap_or_default();
-    Change {
-        property: difference.property.clone(),
-        from: difference.from.clone(),
-        to: match &difference.to {
-            Some(value) => After::Value(value.clone()),
-            None => After::Cleared,
-        },
-        cause: Cause::Declaration,
-        replaces: kind.schema().create_only.contains(top),
-    }
-}
-
-/// Returns the properties that change, each once.
-fn changes_of(details: &[ResourceChangeDetail]) -> Vec<Change> {
-    let mut changes = BTreeMap::<String, Change>::new();
-    for detail in details {
-        let Some(target) = detail.target() else { continue };
-        if target.attribute() != Some(&ResourceAttribute::Properties) {
-            continue;
-        }
-        let path = target
-            .path()
-            .map(|path| path.trim_start_matches("/Properties/").replace('/', "."));
-        let Some(property) = path.or_else(|| target.name().map(str::to_owned)) else {
-            continue;
-        };
-        let to = match (target.after_value(), target.attribute_change_type()) {
-            (Some(value), _) if value.contains(KNOWN_AFTER) => After::Unknown,
-            (Some(value), _) => After::Value(parsed(value)),
-            (None, Some(AttributeChangeType::Remove)) => After::Cleared,
-            (None, _) => After::Unknown,
-        };
-        let replaces = matches!(
-            target.requires_recreation(),
-            Some(RequiresRecreation::Always | RequiresRecreation::Conditionally)
-        );
-        let change = Change {
-            property: property.clone(),
-            from: target.before_value().map(parsed),
-            to,
-            cause: match target.drift() {
-                Some(_) => Cause::Drift,
-                None => Cause::Declaration,
-            },
-            replaces,
-        };
-        // The same property is listed once for its value and once for what the value follows from.
-        let known = changes.entry(property).or_insert_with(|| change.clone());
-        if known.to == After::Unknown {
-            *known = Change {
-                replaces: known.replaces || change.replaces,
-                ..change
-            };
-        }
-    }
-    changes.into_values().collect()
-}
-
-/// Returns a value of a change set: JSON, or a text as it is.
-fn parsed(value: &str) -> Json {
-    serde_json::from_str(value).unwrap_or_else(|_| Json::from(value))
 }

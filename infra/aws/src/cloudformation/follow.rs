@@ -8,7 +8,8 @@ use infra_cdk::{Kind, LogicalId};
 use infra_engine::{Action, Class, CloudError, Event};
 
 use super::names::{Named, Names};
-use super::{CloudFormation, Standing, is_absent};
+use super::{CloudFormation, StackResource, Standing, is_absent};
+use crate::error::refused;
 use crate::repeat::repeated;
 use crate::throttle::Service;
 
@@ -31,7 +32,10 @@ pub struct Follow {
     /// When each resource's step began, in milliseconds since 1970, and what it does.
     running: BTreeMap<LogicalId, (i64, Action)>,
     ended: Ended,
-    goes_back: bool,
+    /// Whether the stack is being made or changed, not deleted.
+    is_deployed: bool,
+    /// Why the stack goes back, where CloudFormation says so.
+    reason: Option<(String, StackEvent)>,
     quiet_polls: u32,
 }
 
@@ -57,16 +61,19 @@ pub struct Ended {
     pub failed: Vec<(LogicalId, Action, CloudError)>,
     /// Steps that CloudFormation gave up since another one failed.
     pub skipped: Vec<(LogicalId, Action)>,
+    /// Whether CloudFormation has undone what it did: by a rollback, or by deleting a stack that it could not make.
+    pub is_undone: bool,
 }
 
 impl Ended {
     /// Returns whether the stack is what was asked for.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        matches!(
-            self.status.as_str(),
-            "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" | "DELETE_COMPLETE"
-        )
+        !self.is_undone
+            && matches!(
+                self.status.as_str(),
+                "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" | "DELETE_COMPLETE"
+            )
     }
 
     /// Returns what the stack's last status allows.
@@ -89,10 +96,11 @@ impl Follow {
             last_event: None,
             running: BTreeMap::new(),
             ended: Ended::default(),
-            goes_back: false,
+            is_deployed: false,
+            reason: None,
             quiet_polls: 0,
         };
-        let (newest, _) = follow.page(None).await?;
+        let (newest, _) = stack.events(id, None).await?;
         follow.last_event = newest.first().and_then(|event| event.event_id.clone());
         Ok(follow)
     }
@@ -111,8 +119,8 @@ impl Follow {
         // A stack that is gone tells nothing more: its last event may have been missed.
         self.quiet_polls = if events.is_empty() { self.quiet_polls + 1 } else { 0 };
         if self.quiet_polls % QUIET_POLLS == QUIET_POLLS - 1 && self.stack.read_as(&self.id).await?.is_none() {
-            self.ended.status = "DELETE_COMPLETE".to_owned();
-            happenings.push(Happening::Ended(self.ended.clone()));
+            self.ended.is_undone |= self.is_deployed;
+            happenings.push(self.ends("DELETE_COMPLETE"));
         }
         Ok(happenings)
     }
@@ -122,7 +130,7 @@ impl Follow {
         let mut new = Vec::new();
         let mut next_token = None;
         'pages: loop {
-            let (page, token) = self.page(next_token).await?;
+            let (page, token) = self.stack.events(&self.id, next_token).await?;
             for event in page {
                 if event.event_id.is_some() && event.event_id == self.last_event {
                     break 'pages;
@@ -141,33 +149,12 @@ impl Follow {
         Ok(new)
     }
 
-    async fn page(&self, next_token: Option<String>) -> Result<(Vec<StackEvent>, Option<String>), CloudError> {
-        let page = repeated(|| {
-            let client = self.stack.session.cloudformation();
-            let call = client
-                .describe_stack_events()
-                .stack_name(&self.id)
-                .set_next_token(next_token.clone());
-            self.stack.session.sdk(
-                Service::CloudFormation,
-                "cloudformation:DescribeStackEvents",
-                call.send(),
-            )
-        })
-        .await;
-        match page {
-            Ok(page) => Ok((page.stack_events.unwrap_or_default(), page.next_token)),
-            Err(error) if is_absent(&error) => Ok((Vec::new(), None)),
-            Err(error) => Err(error),
-        }
-    }
-
     fn read(&mut self, event: &StackEvent, happenings: &mut Vec<Happening>) {
         let status = event.resource_status.as_ref().map_or("", ResourceStatus::as_str);
         let name = event.logical_resource_id().unwrap_or_default();
         let kind = event.resource_type().unwrap_or_default();
         let at_ms = event.timestamp.and_then(|at| at.to_millis().ok()).unwrap_or_default();
-        if kind == "AWS::CloudFormation::Stack" && event.physical_resource_id() == event.stack_id() {
+        if is_of_stack(event) {
             self.read_of_stack(status, event, happenings);
             return;
         }
@@ -192,7 +179,7 @@ impl Follow {
             self.failed(id, kind, action, reason, event, happenings);
         } else if status.ends_with("_COMPLETE") || status == "DELETE_SKIPPED" {
             let elapsed_ms = began_ms.map_or(0, |began_ms| u64::try_from(at_ms - began_ms).unwrap_or_default());
-            if !self.goes_back {
+            if !self.ended.is_undone {
                 self.ended.done.push((id.clone(), action));
             }
             happenings.push(Happening::Step(Event::Finished {
@@ -235,23 +222,124 @@ impl Follow {
     }
 
     fn read_of_stack(&mut self, status: &str, event: &StackEvent, happenings: &mut Vec<Happening>) {
-        let is_on_the_way_back = status.contains("ROLLBACK") || self.goes_back;
-        if is_on_the_way_back && !self.goes_back {
-            self.goes_back = true;
+        self.is_deployed |= is_deployment(status);
+        // What could not be made is deleted: `OnStackFailure`.
+        let goes_back = status.contains("ROLLBACK") || (status.starts_with("DELETE_") && self.is_deployed);
+        if goes_back && !self.ended.is_undone {
+            self.ended.is_undone = true;
             happenings.push(Happening::GoingBack);
         }
-        if Standing::of(status) == Standing::Busy || Standing::of(status) == Standing::InReview {
-            return;
+        if let Some(reason) = event.resource_status_reason()
+            && self.reason.is_none()
+            && (self.ended.is_undone || status.ends_with("_FAILED"))
+        {
+            self.reason = Some((reason.to_owned(), event.clone()));
         }
-        self.ended.status = status.to_owned();
-        // A stack may fail without any of its resources: a hook, or what validation found.
-        let reason = event.resource_status_reason().unwrap_or_default();
-        if status.ends_with("_FAILED") && self.ended.failed.is_empty() && !reason.is_empty() {
-            let id = LogicalId::from_words(&[event.stack_name().unwrap_or("stack")]);
-            self.ended.failed.push((id, Action::Update, error_of(reason, event)));
+        match Standing::of(status) {
+            Standing::Busy | Standing::InReview => {}
+            Standing::Settled
+            | Standing::FailedCreation
+            | Standing::FailedUpdate
+            | Standing::FailedRollback
+            | Standing::FailedDeletion
+            | Standing::FailedImport
+            | Standing::Unknown => happenings.push(self.ends(status)),
         }
-        happenings.push(Happening::Ended(self.ended.clone()));
     }
+
+    fn ends(&mut self, status: &str) -> Happening {
+        self.ended.status = status.to_owned();
+        // A stack may fail without any of its resources: by a hook, or because somebody stopped it.
+        if !self.ended.is_well() && self.ended.failed.is_empty() {
+            let id = LogicalId::from_words(&[self.stack.name()]);
+            let error = match &self.reason {
+                Some((reason, event)) => error_of(reason, event),
+                None => refused(
+                    "cloudformation:stack",
+                    Class::Permanent,
+                    format!("it ended as {status}, and no reason is given"),
+                ),
+            };
+            self.ended.failed.push((id, Action::Update, error));
+        }
+        Happening::Ended(self.ended.clone())
+    }
+}
+
+impl CloudFormation {
+    /// Returns the step that failed first when the stack was last made, changed or deleted, if CloudFormation still
+    /// knows: what failed because of it is left out.
+    ///
+    /// # Errors
+    /// When the events cannot be read.
+    pub async fn first_failure(&self, id: &str) -> Result<Option<StackResource>, CloudError> {
+        let mut first = None;
+        let mut next_token = None;
+        loop {
+            let (page, token) = self.events(id, next_token).await?;
+            // The newest comes first.
+            for event in page {
+                let status = event.resource_status.as_ref().map_or("", ResourceStatus::as_str);
+                let resource = StackResource {
+                    name: event.logical_resource_id().unwrap_or_default().to_owned(),
+                    kind: event.resource_type().unwrap_or_default().to_owned(),
+                    physical_id: event.physical_resource_id().map(str::to_owned),
+                    status: status.to_owned(),
+                    reason: event.resource_status_reason().map(str::to_owned),
+                };
+                if is_of_stack(&event) {
+                    if is_deployment(status) || (status == "DELETE_IN_PROGRESS" && first.is_some()) {
+                        return Ok(first);
+                    }
+                } else if resource.has_failed() {
+                    first = Some(resource);
+                }
+            }
+            if token.is_none() {
+                return Ok(first);
+            }
+            next_token = token;
+        }
+    }
+
+    /// Returns a page of a stack's events, the newest first; nothing for a stack that does not exist.
+    async fn events(
+        &self,
+        id: &str,
+        next_token: Option<String>,
+    ) -> Result<(Vec<StackEvent>, Option<String>), CloudError> {
+        let page = repeated(|| {
+            let client = self.session.cloudformation();
+            let call = client
+                .describe_stack_events()
+                .stack_name(id)
+                .set_next_token(next_token.clone());
+            self.session.sdk(
+                Service::CloudFormation,
+                "cloudformation:DescribeStackEvents",
+                call.send(),
+            )
+        })
+        .await;
+        match page {
+            Ok(page) => Ok((page.stack_events.unwrap_or_default(), page.next_token)),
+            Err(error) if is_absent(&error) => Ok((Vec::new(), None)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Returns whether an event is the stack's own.
+fn is_of_stack(event: &StackEvent) -> bool {
+    event.resource_type() == Some("AWS::CloudFormation::Stack") && event.physical_resource_id() == event.stack_id()
+}
+
+/// Returns whether a status of a stack says that it is being made or changed.
+fn is_deployment(status: &str) -> bool {
+    matches!(
+        status,
+        "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS" | "IMPORT_IN_PROGRESS"
+    )
 }
 
 /// Returns what a status says is done to a resource.
@@ -266,7 +354,7 @@ fn action(status: &str, begun: Option<Action>) -> Action {
 }
 
 /// Returns whether a failure only follows from another one (User Guide, "Troubleshooting CloudFormation").
-fn is_cascade(reason: &str) -> bool {
+pub(super) fn is_cascade(reason: &str) -> bool {
     reason.contains("creation cancelled")
         || reason.contains("update cancelled")
         || reason.contains("deletion cancelled")

@@ -5,12 +5,14 @@
 //! as the engine tells it of its own steps. Sources: CloudFormation API Reference, and the User Guide's pages "Stack
 //! status codes" and "Troubleshooting CloudFormation".
 //!
-//! Read next: [`status`] for what a stack's status allows, [`change_set`] for how changes become a plan.
+//! Read next: [`status`] for what a stack's status allows, [`change_set`] for how changes are proposed, [`plan`] for how they
+//! are read.
 
 mod change_set;
 mod follow;
 mod import;
 mod names;
+mod plan;
 mod removal;
 mod status;
 
@@ -73,6 +75,14 @@ pub struct StackResource {
     pub status: String,
     /// Why, where CloudFormation says so.
     pub reason: Option<String>,
+}
+
+impl StackResource {
+    /// Returns whether something went wrong with it, and not only because of another one.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.status.ends_with("_FAILED") && !self.reason.as_deref().is_some_and(follow::is_cascade)
+    }
 }
 
 impl CloudFormation {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use infra_engine::{Action, Plan, Step};
 
 use super::StackResource;
-use super::change_set::step;
 use super::names::{Named, Names};
+use super::plan::step;
 
 /// Returns the deletion of a stack as a plan. `retained` are the names in its template whose deletion policy keeps them.
 #[must_use]

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod stability;
+
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -349,6 +351,11 @@ fn recipe() -> impl Strategy<Value = Recipe> {
 
 impl Recipe {
     fn build(&self) -> Graph {
+        self.build_in_order(0)
+    }
+
+    /// Declares the same things in an order that `seed` chooses; 0 leaves them as they are.
+    fn build_in_order(&self, seed: u64) -> Graph {
         let settings = Settings {
             removal_policy: self.removal_policy,
             ..Settings::default()
@@ -359,25 +366,23 @@ impl Recipe {
             settings,
         };
         let mut stack = Stack::new("chat", &stage);
-        let functions: Vec<_> = (0..self.functions)
-            .map(|number| stack.function(&format!("function-{number}")))
-            .collect();
-        let tables: Vec<_> = self
-            .tables
-            .iter()
-            .enumerate()
-            .map(|(number, has_index)| {
-                let table = Table::keyed_by("id");
-                let table = if *has_index { table.index("by", "a", "b") } else { table };
-                stack.table(&format!("Table{number}"), table)
-            })
-            .collect();
-        let secrets: Vec<_> = (0..self.secrets)
-            .map(|number| stack.secret(&format!("Secret{number}")))
-            .collect();
+        let mut functions = BTreeMap::new();
+        for number in shuffled(0..self.functions, seed) {
+            functions.insert(number, stack.function(&format!("function-{number}")));
+        }
+        let mut tables = BTreeMap::new();
+        for (number, has_index) in shuffled(self.tables.iter().enumerate(), seed) {
+            let table = Table::keyed_by("id");
+            let table = if *has_index { table.index("by", "a", "b") } else { table };
+            tables.insert(number, stack.table(&format!("Table{number}"), table));
+        }
+        let mut secrets = BTreeMap::new();
+        for number in shuffled(0..self.secrets, seed) {
+            secrets.insert(number, stack.secret(&format!("Secret{number}")));
+        }
         let mut api = stack.web_socket_api("Api");
-        for (key, (function, replies)) in &self.routes {
-            let function = &functions[function % functions.len()];
+        for (key, (function, replies)) in shuffled(&self.routes, seed) {
+            let function = &functions[&(function % functions.len())];
             api = if *replies {
                 api.replying_route(key, function)
             } else {
@@ -385,17 +390,18 @@ impl Recipe {
             };
         }
         if self.has_authorizer {
-            api = api.authorizer(&functions[0]).route("$connect", &functions[0]);
+            api = api.authorizer(&functions[&0]).route("$connect", &functions[&0]);
         }
-        for (function, other, grant) in &self.grants {
-            let function = &functions[function % functions.len()];
-            let table = &tables[other % tables.len()];
+        for (function, other, grant) in shuffled(&self.grants, seed) {
+            let function = &functions[&(function % functions.len())];
+            let number = other % tables.len();
+            let table = &tables[&number];
             match grant {
                 0 => table.grant_put(function),
                 1 => table.grant_query(function),
-                2 => secrets[other % secrets.len()].grant_read(function),
+                2 => secrets[&(other % secrets.len())].grant_read(function),
                 3 => api.grant_post_to_connections(function),
-                4 => function.set_env("TABLE", table),
+                4 => function.set_env(&format!("TABLE_{number}"), table),
                 _ => function.set_env(
                     "TEXT",
                     Value::Join(vec![self.text.as_str().into(), api.management_url()]),
@@ -403,9 +409,19 @@ impl Recipe {
             }
         }
         stack.output("url", api.url());
-        stack.output("secret", &secrets[0]);
+        stack.output("secret", &secrets[&0]);
         stack.build().unwrap()
     }
+}
+
+/// Returns the items in an order that `seed` chooses; 0 leaves them as they are.
+fn shuffled<T>(items: impl IntoIterator<Item = T>, seed: u64) -> Vec<T> {
+    let mut numbered: Vec<_> = (0_u64..).zip(items).collect();
+    numbered.sort_by_key(|(number, _)| match seed {
+        0 => *number,
+        seed => (number + 1).wrapping_mul(seed | 1).rotate_left(29),
+    });
+    numbered.into_iter().map(|(_, item)| item).collect()
 }
 
 /// Calls `visit` with every name that a `Ref`, `Fn::GetAtt` or `Fn::Sub` mentions.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use infra_aws::{Asset, ChangeSet, Ended, Names, Proposal, Proposed, Purpose, StackInfo, StackOptions, Standing};
+use infra_aws::{
+    Asset, ChangeSet, Ended, FollowStack, Names, Proposal, Proposed, Purpose, StackInfo, StackOptions, Standing,
+};
 use infra_cdk::{Difference, Graph, differences};
 use infra_engine::{Packages, Plan, Prepared, Record, Report};
 use serde_json::json;
@@ -65,10 +67,16 @@ impl Site<'_> {
             self.withdraw(&proposition).await?;
             return Err(refusal);
         }
-        if proposition.changes.is_some() {
-            self.upload(packages).await?;
-        }
-        let mut report = self.apply_beside(&outside, beside).await?;
+        let beside = async {
+            if proposition.changes.is_some() {
+                self.app.interrupt.or(self.upload(packages)).await?;
+            }
+            self.apply_beside(&outside, beside).await
+        };
+        let mut report = match beside.await {
+            Ok(report) => report,
+            Err(failure) => return Err(self.unchanged_by(failure, &proposition).await),
+        };
         if report.failed.is_empty() && report.skipped.is_empty() {
             let ended = Box::pin(self.execute(&proposition)).await?;
             report.done.extend(ended.done);
@@ -237,10 +245,26 @@ impl Site<'_> {
     }
 
     /// Lets CloudFormation do what was proposed, and keeps the template of before for a rollback.
+    ///
+    /// # Errors
+    /// Why nothing was changed; after Ctrl-C, whether CloudFormation goes on.
     pub(super) async fn execute(&self, proposition: &Proposition) -> Result<Ended, Failure> {
         let Some(changes) = &proposition.changes else {
             return Ok(Ended::default());
         };
+        let preparing = self.app.interrupt.or(self.prepare(proposition, changes));
+        let follow = match preparing.await {
+            Ok(follow) => follow,
+            Err(failure) => return Err(self.unchanged_by(failure, proposition).await),
+        };
+        self.stack
+            .execute(changes, &proposition.purpose)
+            .await
+            .map_err(|error| self.cloud("the change set cannot be executed", error))?;
+        self.watch(follow).await
+    }
+
+    async fn prepare(&self, proposition: &Proposition, changes: &ChangeSet) -> Result<FollowStack, Failure> {
         if let Some(before) = &proposition.before {
             let asset = Asset {
                 key: self.before_key(&proposition.text),
@@ -249,12 +273,18 @@ impl Site<'_> {
             let kept = self.bucket.write(&asset).await;
             kept.map_err(|error| self.cloud("the template of before cannot be kept; nothing was changed", error))?;
         }
-        let follow = self.follow(&changes.stack_id, proposition.names.clone()).await?;
-        self.stack
-            .execute(changes, &proposition.purpose)
-            .await
-            .map_err(|error| self.cloud("the change set cannot be executed", error))?;
-        self.watch(follow).await
+        self.follow(&changes.stack_id, proposition.names.clone()).await
+    }
+
+    /// Drops what was proposed since something came between, and returns that.
+    async fn unchanged_by(&self, failure: Failure, proposition: &Proposition) -> Failure {
+        // Why it was not executed matters more than what is left of it.
+        let _ = self.withdraw(proposition).await;
+        failure.when_interrupted(format!(
+            "interrupted; the stack {} was not changed. To deploy: {}",
+            self.stack.name(),
+            self.target.scope().again()
+        ))
     }
 
     /// Returns where the template is kept that the stack had before it got another one.

@@ -211,14 +211,14 @@ impl<'a> Site<'a> {
             standing.explanation()
         );
         // What failed is only an explanation: the state is told without it, too.
-        for resource in self.stack.resources().await.unwrap_or_default() {
-            if resource.status.ends_with("_FAILED") {
-                let reason = resource.reason.unwrap_or_else(|| "no reason is given".to_owned());
-                text.push_str(&format!(
-                    "\n{} {} {}: {reason}",
-                    resource.kind, resource.name, resource.status
-                ));
-            }
+        let mut failed = self.stack.resources().await.unwrap_or_default();
+        failed.retain(StackResource::has_failed);
+        if failed.is_empty() {
+            // A rollback deletes the resource that could not be made; the events still tell of it.
+            failed.extend(self.stack.first_failure(&info.id).await.ok().flatten());
+        }
+        for resource in failed {
+            text.push_str(&format!("\n{}", failure_line(&resource)));
         }
         let failure = Failure::new(text);
         let failure = match &info.reason {
@@ -333,8 +333,7 @@ impl Look {
         }
         text.push_str(&format!("; {} resources", self.resources.len()));
         for resource in self.failed() {
-            let reason = resource.reason.as_deref().unwrap_or("no reason is given");
-            text.push_str(&format!("\n  {} {}: {reason}", resource.status, resource.name));
+            text.push_str(&format!("\n  {}", failure_line(resource)));
         }
         if let Some(command) = info.standing().way_out() {
             text.push_str(&format!("\n{}", way_out(info.standing(), scope, command, &self.name)));
@@ -343,10 +342,15 @@ impl Look {
     }
 
     fn failed(&self) -> impl Iterator<Item = &StackResource> {
-        self.resources
-            .iter()
-            .filter(|resource| resource.status.ends_with("_FAILED"))
+        self.resources.iter().filter(|resource| resource.has_failed())
     }
+}
+
+/// Returns what is wrong with a resource.
+fn failure_line(resource: &StackResource) -> String {
+    let StackResource { kind, name, status, .. } = resource;
+    let reason = resource.reason.as_deref().unwrap_or("no reason is given");
+    format!("{kind} {name} {status}: {reason}")
 }
 
 /// Returns what to do about a stack that is stuck.
