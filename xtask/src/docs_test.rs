@@ -281,8 +281,9 @@ fn the_policy_for_cloudformation_is_what_its_commands_call() {
     // Without it, S3 answers "denied" about what is missing.
     let mut called = BTreeSet::from(["s3:ListBucket".to_owned()]);
     for text in &texts {
-        // `self.sdk("cloudformation:X", …)`, `self.call("X", Method::…)` and `self.request("X", Method::…)`.
-        let stacks = text.split(".sdk(\"cloudformation:").skip(1).filter_map(operation);
+        // `sdk(Service::CloudFormation, "cloudformation:X", …)`, `self.call("X", Method::…)` and `self.request("X", Method::…)`.
+        let stacks = text.split("Service::CloudFormation,").skip(1);
+        let stacks = stacks.filter_map(|rest| operation(rest.trim_start().strip_prefix("\"cloudformation:")?));
         called.extend(stacks.map(|name| format!("cloudformation:{name}")));
         let requests = text.split("\n").filter(|line| line.contains("Method::"));
         let objects = requests.filter_map(|line| operation(line.split('"').nth(1)?));
