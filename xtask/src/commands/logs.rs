@@ -34,9 +34,8 @@ pub(crate) async fn run(app: &App, options: &Logs) -> Result<Exit, Failure> {
         }
     };
     match app.interrupt.or(Box::pin(printing)).await {
-        // Ctrl-C is how following is meant to end, and `| head` how anything may.
+        // Ctrl-C is how following is meant to end.
         Err(failure) if options.follow && failure.exit() == Exit::Interrupted => Ok(Exit::Ok),
-        Err(failure) if failure.is_closed_pipe() => Ok(Exit::Ok),
         other => other,
     }
 }
