@@ -9,6 +9,8 @@ import tempfile
 from common import ROOT, equal, expect
 
 RECIPES = ["Add a function with a route", "Add a table", "Add a secret"]
+# What a recipe's method of `Aws` needs besides: the adapter, and the variable.
+IMPORTS = {"Add a table": ("super::pins::Pins", "PINS_TABLE"), "Add a secret": ("super::hook_key::HookKey", "HOOK_KEY_PARAMETER")}
 # A file that a recipe names is told in the first line of a block, or of a part of one.
 PATH = re.compile(r"^// ((?:infra|functions)/[\w/.-]+\.rs)\b.*$", re.MULTILINE)
 
@@ -58,8 +60,9 @@ def follow(clone):
                 source = insert(source, "\nmod " if line.startswith("mod ") else "\npub use ", f"\n{line}")
         elif name == "functions/src/adapters/aws.rs":
             # "import … above"
-            source = insert(source, "use super::http::Http;\n", "use super::pins::Pins;\n")
-            source = insert(source, "use crate::frames;\n", "use crate::config::PINS_TABLE;\n")
+            adapter, variable = IMPORTS[recipe]
+            source = insert(source, "use super::http::Http;\n", f"use {adapter};\n")
+            source = insert(source, "use crate::frames;\n", f"use crate::config::{variable};\n")
             method = "".join(f"    {line}\n" if line else "\n" for line in code.splitlines())
             begin = "impl<'a> Aws<'a> {\n"
             expect(begin in source, f"functions/src/adapters/aws.rs has {begin!r}")
@@ -69,7 +72,7 @@ def follow(clone):
         else:
             source = insert(source, "\n#[cfg(test)]", f"\n{code}") if "#[cfg(test)]" in source else f"{source}\n{code}"
         path.write_text(source)
-    expect({"functions/src/bin/time.rs", "functions/src/adapters/pins.rs", "infra/src/lib.rs"} <= files, f"recipes name files: {files}")
+    expect({"functions/src/bin/time.rs", "functions/src/adapters/pins.rs", "functions/src/adapters/hook_key.rs", "infra/src/lib.rs"} <= files, f"recipes name files: {files}")
     subprocess.run(["cargo", "fmt", "--all"], cwd=clone, check=True)
 
 

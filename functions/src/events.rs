@@ -225,6 +225,13 @@ mod tests {
     }
 
     #[test]
+    fn the_event_in_the_handbook_is_one() {
+        let page = include_str!("../../docs/operations.md");
+        let payload = page.split("--payload '").nth(1).unwrap().split('\'').next().unwrap();
+        assert!(serde_json::from_str::<WebSocketEvent>(payload).is_ok(), "{payload}");
+    }
+
+    #[test]
     fn a_token_travels_in_three_ways() {
         for (event, token) in [
             (json!({"headers": {"Authorization": "abc"}}), Some("abc")),

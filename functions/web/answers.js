@@ -108,6 +108,8 @@ export const answers = {
       turn.effects.push({ do: "drop" });
     } else if (request?.kind === "say") {
       const sent = room?.outbox.find(({ localId }) => localId === request.localId);
+      // What looked like its copy was said elsewhere.
+      if (sent) sent.copy = "";
       if (sent && frame.code === "rate_limited") Object.assign(sent, { state: "queued", notBefore: now + PAUSE_MS });
       else if (sent) Object.assign(sent, { state: "failed", words: refusalWords(frame) });
       turn.flush();

@@ -145,7 +145,7 @@ const events = {
     const { state, now } = turn;
     const room = currentRoom(state);
     const text = withoutControls(data);
-    room.outbox.push({ localId, kind, data: text, at: now, since: "", state: "queued", sentAt: 0, notBefore: 0, attempts: 0, words: "" });
+    room.outbox.push({ localId, kind, data: text, at: now, since: "", state: "queued", sentAt: 0, notBefore: 0, attempts: 0, words: "", copy: "" });
     markRead(room);
     room.divider = null;
     turn.flush();

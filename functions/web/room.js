@@ -24,9 +24,10 @@ const LOOK_BACK_MS = 10_000;
 
 /**
  * An own message that the chat has not acknowledged. `queued`: not sent yet. `sending`: sent, no answer yet. `unsure`:
- * sent, and the connection ended before the answer; history will tell. `failed`: refused, for the reason `words`.
+ * sent, and the connection ended before the answer; history will tell. `failed`: refused, for the reason `words`. `copy`:
+ * the id of what is probably this message, if it came as the chat's before its acknowledgement; shown is only one of both.
  * @typedef {{localId: string, kind: "message" | "announcement", data: string, at: number, since: string,
- *   state: "queued" | "sending" | "unsure" | "failed", sentAt: number, notBefore: number, attempts: number, words: string}} Outgoing
+ *   state: "queued" | "sending" | "unsure" | "failed", sentAt: number, notBefore: number, attempts: number, words: string, copy: string}} Outgoing
  */
 
 /**
@@ -98,7 +99,8 @@ export function insert(room, message) {
 }
 
 /**
- * Takes in a message from the chat. One of the own user may be the copy of one whose acknowledgement was lost.
+ * Takes in a message from the chat. One of the own user may be the copy of one whose acknowledgement was lost, or is
+ * still to come.
  * @param {Room} room
  * @param {import("./protocol.js").Message} message
  * @param {string} me the own `sub`
@@ -107,11 +109,26 @@ export function insert(room, message) {
 export function receive(room, message, me) {
   if (!insert(room, message)) return false;
   if (message.from.sub === me) {
-    const at = room.outbox.findIndex((sent) => sent.state === "unsure" && isCopy(message, sent));
-    if (at >= 0) message.localId = room.outbox.splice(at, 1)[0].localId;
+    const sent = room.outbox.find((sent) => isOut(sent) && !sent.copy && isCopy(message, sent));
+    if (sent) sent.copy = message.id;
+    if (sent?.state === "unsure") takeCopies(room);
   }
   return true;
 }
+
+/**
+ * No acknowledgement will come any more: own messages of which there is a copy are that copy.
+ * @param {Room} room
+ */
+export function takeCopies(room) {
+  for (const { localId, copy } of room.outbox) {
+    const message = copy && room.messages.find(({ id }) => id === copy);
+    if (message) message.localId = localId;
+  }
+  room.outbox = room.outbox.filter(({ copy }) => !copy);
+}
+
+const isOut = ({ state }) => state === "sending" || state === "unsure";
 
 const isCopy = (message, sent) =>
   message.data === sent.data && message.kind === sent.kind && message.id >= idAt(timeOf(sent.since || FIRST_ID) - LOOK_BACK_MS);

@@ -56,7 +56,9 @@ export function rows(room, self) {
       else result.push({ kind: "movements", key: movement.key, movements: [movement] });
     }
   };
+  const copies = new Set(room.outbox.map(({ copy }) => copy));
   for (const message of room.messages) {
+    if (copies.has(message.id)) continue;
     moveUntil(message.id);
     const own = message.from.sub === self.sub;
     add(message, message.localId ? `own-${message.localId}` : message.id, own ? "sent" : "", "");

@@ -5,7 +5,7 @@
  */
 
 import { frames, idAt, KEPT_MS, timeOf } from "./protocol.js";
-import { markDivider, markRead, newest } from "./room.js";
+import { markDivider, markRead, newest, takeCopies } from "./room.js";
 
 /** What was sent so long ago and is not in history will not be there, in milliseconds. */
 export const SETTLE_MS = 12_000;
@@ -85,6 +85,7 @@ export class Turn {
     for (const room of this.state.rooms.values()) {
       room.sync = null;
       room.earlier = null;
+      takeCopies(room);
       for (const sent of room.outbox) if (sent.state === "sending") sent.state = "unsure";
     }
   }

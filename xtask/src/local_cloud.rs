@@ -1,4 +1,5 @@
-//! How commands in other terminals find a running local cloud: `target/stackwright/local.json`.
+//! How commands in other terminals find a running local cloud: `target/stackwright/local.json`. Of several, they find the
+//! one that was started last.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use infra_local::{LocalCloud, Options, StartError, Unkindness};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::ui;
 use crate::workspace::{Workspace, write_atomically};
 
 /// Stage that lives in the local cloud.
@@ -81,6 +83,12 @@ impl Running {
             pid: std::process::id(),
         };
         let file = AddressFile::write(workspace, &address)?;
+        if let Some(before) = &file.before {
+            ui::say(format_args!(
+                "another local cloud of this checkout runs at {}; until this one ends, --stage {STAGE} means this one",
+                before.endpoint
+            ));
+        }
         Ok(Self {
             cloud,
             address,
@@ -118,15 +126,22 @@ fn answers(endpoint: &str) -> bool {
 struct AddressFile {
     path: PathBuf,
     pid: u32,
+    /// Another local cloud that runs, which this one hides.
+    before: Option<Address>,
 }
 
 impl AddressFile {
     fn write(workspace: &Workspace, address: &Address) -> Result<Self, Failure> {
+        let before = find(workspace);
         let path = workspace.scratch.join(FILE);
         let text = serde_json::json!(address).to_string();
         write_atomically(&path, text.as_bytes())
             .map_err(|error| Failure::new(format!("cannot write {}", path.display())).because(error))?;
-        Ok(Self { path, pid: address.pid })
+        Ok(Self {
+            path,
+            pid: address.pid,
+            before,
+        })
     }
 }
 
@@ -137,9 +152,14 @@ impl Drop for AddressFile {
             .ok()
             .and_then(|text| serde_json::from_slice::<Address>(&text).ok())
             .is_some_and(|address| address.pid == self.pid);
-        if ours {
-            let _ = std::fs::remove_file(&self.path);
+        if !ours {
+            return;
         }
+        let before = self.before.take().filter(|before| answers(&before.endpoint));
+        let _ = match before {
+            Some(before) => write_atomically(&self.path, serde_json::json!(before).to_string().as_bytes()),
+            None => std::fs::remove_file(&self.path),
+        };
     }
 }
 
@@ -189,6 +209,28 @@ mod tests {
         drop(listener);
         let _file = AddressFile::write(&workspace, &address(endpoint)).unwrap();
         assert_eq!(find(&workspace), None);
+    }
+
+    #[test]
+    fn an_earlier_cloud_is_found_again_if_it_still_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = workspace(&folder);
+        let listen = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = address(format!("http://{}", listener.local_addr().unwrap()));
+            (listener, address)
+        };
+        let (listener, first) = listen();
+        let _first = AddressFile::write(&workspace, &first).unwrap();
+        let (_listener, second) = listen();
+        let file = AddressFile::write(&workspace, &second).unwrap();
+        assert_eq!(find(&workspace).as_ref(), Some(&second));
+        drop(file);
+        assert_eq!(find(&workspace).as_ref(), Some(&first));
+        let file = AddressFile::write(&workspace, &second).unwrap();
+        drop(listener);
+        drop(file);
+        assert!(!workspace.scratch.join(FILE).exists());
     }
 
     #[test]

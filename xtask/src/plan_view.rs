@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
+use infra_cdk::Kind;
 use infra_engine::{Action, After, Cause, Change, Plan, Step};
 use serde_json::{Value as Json, json};
 
@@ -13,6 +14,9 @@ pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// Longest value that is shown; the rest is cut.
 const VALUE_CHARS_MAX: usize = 100;
+
+/// So much of a digest is shown.
+const DIGEST_CHARS: usize = 8;
 
 /// All actions, in the order of the summary.
 const ACTIONS: [Action; 7] = [
@@ -43,8 +47,8 @@ pub(crate) fn human(plan: &Plan) -> String {
             step.id.as_str(),
             sentence(plan, step),
         );
-        for change in &step.changes {
-            let _ = writeln!(text, "      {}", property(change));
+        for (name, change) in told(step) {
+            let _ = writeln!(text, "      {}", property(name, change));
         }
     }
     if !plan.steps.is_empty() {
@@ -147,21 +151,41 @@ fn sentence(plan: &Plan, step: &Step) -> String {
     text
 }
 
-/// Returns one line: `~ MemorySize: 256 → 512`.
-fn property(change: &Change) -> String {
+/// Returns a step's changes with the words for people: CloudFormation's names, but for what only the engine compares.
+/// `Publish` of a function follows from any other change of it, so it is told where it is the only one.
+pub(crate) fn told(step: &Step) -> impl Iterator<Item = (&str, &Change)> {
+    let of_function = |name: &str, change: &Change| step.kind == Kind::Function && change.property == name;
+    step.changes
+        .iter()
+        .filter(move |change| step.changes.len() == 1 || !of_function("Publish", change))
+        .map(move |change| match change.property.as_str() {
+            _ if of_function("Code.Sha256", change) => ("Code", change),
+            _ if of_function("Publish", change) => ("Version", change),
+            name => (name, change),
+        })
+}
+
+/// Returns one line: `~ MemorySize: 256 → 512`. Of code, where `name` is `Code`, the beginnings of the digests are shown.
+fn property(name: &str, change: &Change) -> String {
     let (symbol, style) = match (&change.from, &change.to) {
         (None, _) => ("+", GREEN),
         (Some(_), After::Cleared) => ("-", RED),
         (Some(_), After::Value(_) | After::Unknown) => ("~", YELLOW),
+    };
+    let value = |json: &Json| match (name, json) {
+        ("Code", Json::String(digest)) => digest.chars().take(DIGEST_CHARS).collect(),
+        ("Version", Json::Bool(_)) => "a new one, as what is live was never published".to_owned(),
+        (_, json) => value(json),
     };
     let to = match &change.to {
         After::Value(to) => Some(value(to)),
         After::Unknown => Some("(known after the deployment)".to_owned()),
         After::Cleared => None,
     };
-    let values: Vec<_> = change.from.as_ref().map(value).into_iter().chain(to).collect();
+    let values: Vec<_> = change.from.as_ref().map(&value).into_iter().chain(to).collect();
     let cause = match change.cause {
         Cause::Declaration => "",
+        Cause::Drift if name == "Code" => "  # changed outside: not the code that was deployed",
         Cause::Drift => "  # changed outside",
         Cause::Both => "  # also changed outside",
     };
@@ -169,7 +193,7 @@ fn property(change: &Change) -> String {
     format!(
         "{} {}: {}{}{}",
         paint(style, symbol),
-        change.property,
+        name,
         values.join(" → "),
         paint(YELLOW, cause),
         paint(RED, replaces)
@@ -190,8 +214,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::collections::BTreeSet;
-
-    use infra_cdk::Kind;
 
     use super::*;
 
@@ -327,6 +349,34 @@ mod tests {
     #[test]
     fn a_plan_reads_well() {
         insta::assert_snapshot!(anstream::adapter::strip_str(&human(&plan())));
+    }
+
+    #[test]
+    fn code_that_was_changed_by_hand_is_told_in_words() {
+        let digest = |letter: &str| json!(letter.repeat(44));
+        let code = |cause| change("Code.Sha256", Some(digest("a")), After::Value(digest("b")), cause);
+        let publish = || change("Publish", None, After::Value(json!(true)), Cause::Drift);
+        let lines = |kind, changes| {
+            let step = step("DefaultFunction", kind, Action::Update, "", changes);
+            let lines: Vec<String> = told(&step).map(|(name, change)| property(name, change)).collect();
+            anstream::adapter::strip_str(&lines.join("\n")).to_string()
+        };
+        assert_eq!(
+            lines(Kind::Function, vec![code(Cause::Drift), publish()]),
+            "~ Code: aaaaaaaa → bbbbbbbb  # changed outside: not the code that was deployed"
+        );
+        assert_eq!(
+            lines(Kind::Function, vec![code(Cause::Declaration)]),
+            "~ Code: aaaaaaaa → bbbbbbbb"
+        );
+        assert_eq!(
+            lines(Kind::Function, vec![publish()]),
+            "+ Version: a new one, as what is live was never published  # changed outside"
+        );
+        assert_eq!(
+            lines(Kind::Table, vec![publish()]),
+            "+ Publish: true  # changed outside"
+        );
     }
 
     #[test]

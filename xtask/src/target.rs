@@ -177,7 +177,7 @@ pub(crate) fn load_stage(root: &Path, name: &str, region: Option<&str>) -> Resul
     let stages = stage_names(&folder);
     if !stages.iter().any(|stage| stage == name) {
         return Err(Failure::usage(format!("there is no stage `{name}`")).help(format!(
-            "stages are {}; for a new one, copy a file to {file}",
+            "stages are {}; for a new one, copy a file of infra/stages to NAME.yml: 1 to 20 lowercase letters, digits and hyphens",
             stages.join(", ")
         )));
     }

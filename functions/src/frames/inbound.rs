@@ -179,6 +179,22 @@ pub fn kick(body: &str) -> Result<KickFrame, Rejection> {
     }
 }
 
+/// Parses a `ping` frame; returns the client's own name for it.
+///
+/// # Errors
+///
+/// The rejection to send back.
+pub fn ping(body: &str) -> Result<Option<String>, Rejection> {
+    Ok(Fields::of(body, &[])?.id)
+}
+
+/// Returns the client's own name for a frame about which nothing else is known.
+#[must_use]
+pub fn client_id(frame: &Map<String, Value>) -> Option<String> {
+    let id = frame.get("id")?.as_str().filter(|id| is_client_id(id));
+    id.map(str::to_owned)
+}
+
 /// The fields of one frame besides `action`, which has chosen the route.
 struct Fields {
     id: Option<String>,

@@ -1,15 +1,14 @@
 //! The wire format between clients and the chat: JSON text frames, in both directions.
 //!
-//! `docs/protocol.md` lists them all. Frames from clients are read by [`send_message`], [`join`], [`who`], [`ask_history`] and
-//! [`kick`];
-//! the other functions write what clients receive.
+//! `docs/protocol.md` lists them all. Frames from clients are read by [`send_message`], [`join`], [`who`], [`ask_history`],
+//! [`kick`] and [`ping`]; the other functions write what clients receive.
 
 mod inbound;
 mod outbound;
 
 pub use inbound::{
-    CLIENT_ID_CHARACTERS_MAX, HistoryFrame, JoinFrame, KickFrame, SendMessageFrame, WhoFrame, history as ask_history,
-    join, kick, object, send_message, who,
+    CLIENT_ID_CHARACTERS_MAX, HistoryFrame, JoinFrame, KickFrame, SendMessageFrame, WhoFrame, client_id,
+    history as ask_history, join, kick, object, ping, send_message, who,
 };
 pub use outbound::{ack, error, history, kick_ack, kicked, members, message, pong, presence};
 

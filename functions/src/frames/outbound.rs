@@ -204,9 +204,15 @@ pub fn error(rejection: &Rejection) -> String {
     })
 }
 
-/// Returns the answer to `{"action":"ping"}`: `{"type":"pong"}`.
-pub fn pong() -> String {
-    r#"{"type":"pong"}"#.to_owned()
+/// Returns the answer to `{"action":"ping"}`: `{"type":"pong"}`, with the ping's `id` if it had one.
+pub fn pong(id: Option<&str>) -> String {
+    #[derive(Serialize)]
+    struct Frame<'a> {
+        r#type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
+    }
+    text(&Frame { r#type: "pong", id })
 }
 
 /// How clients see a user; `name` is `sub` if the user has none.

@@ -27,12 +27,13 @@ pub fn default(event: &WebSocketEvent) -> Response {
 }
 
 fn answer(body: &str) -> Result<String, Rejection> {
-    match frames::object(body)?.get("action").and_then(|action| action.as_str()) {
-        Some("ping") => Ok(frames::pong()),
+    let frame = frames::object(body)?;
+    match frame.get("action").and_then(|action| action.as_str()) {
+        Some("ping") => Ok(frames::pong(frames::ping(body)?.as_deref())),
         Some(_) | None => Err(Rejection::new(
             ErrorCode::UnknownAction,
             "`action` must be `sendMessage`, `join`, `who`, `history`, `announce`, `kick` or `ping`",
-            None,
+            frames::client_id(&frame),
         )),
     }
 }
@@ -75,5 +76,15 @@ mod tests {
     #[test]
     fn a_ping_is_answered() {
         assert_eq!(run(json!(r#"{"action":"ping"}"#)), json!({"type": "pong"}));
+    }
+
+    #[test]
+    fn an_id_is_repeated() {
+        let ping = run(json!(r#"{"action":"ping","id":"7"}"#));
+        assert_eq!(ping, json!({"type": "pong", "id": "7"}));
+        assert_eq!(run(json!(r#"{"action":"dance","id":"7","to":"x"}"#))["id"], json!("7"));
+        // What is no id is not repeated: it may be as long as a frame.
+        assert_eq!(run(json!(r#"{"action":"ping","id":7}"#))["code"], json!("bad_id"));
+        assert!(run(json!(r#"{"action":"dance","id":7}"#)).get("id").is_none());
     }
 }

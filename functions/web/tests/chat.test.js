@@ -7,6 +7,7 @@ import { test } from "node:test";
 import * as chat from "../chat.js";
 import { idAt, read } from "../protocol.js";
 import { unread } from "../room.js";
+import { rows } from "../timeline.js";
 
 const START = Date.UTC(2026, 5, 1, 12);
 const BEARER = { sub: "ada", name: "Ada", roles: [], expiresAt: START + 8 * 3_600_000 };
@@ -196,6 +197,44 @@ test("a message whose answer was lost is found in history, and not sent again", 
   assert.equal(world.room_.outbox[0].state, "unsure");
   world.pass(30_000);
   assert.deepEqual([world.said.length, world.room_.outbox.length], [1, 0]);
+});
+
+/** Says something, and has the chat's copy of it come before the acknowledgement: by history, or by another connection of the user. */
+function overtaken(world) {
+  world.open();
+  world.pass(1_000);
+  world.act({ type: "say", kind: "message", data: "hi", localId: "1" });
+  world.pass(20);
+  world.hear(world.said[0]);
+  assert.equal(world.room_.outbox.length, 1);
+}
+
+test("a message that comes before its acknowledgement is shown once", () => {
+  const world = new World();
+  overtaken(world);
+  const shown = () => rows(world.room_, world.state.me).filter(({ kind }) => kind === "message").map(({ key, state }) => [key, state]);
+  assert.deepEqual(shown(), [["own-1", "sending"]]);
+  world.pass(1_000);
+  assert.deepEqual(shown(), [["own-1", "sent"]]);
+});
+
+test("a message that comes before its acknowledgement, which is lost, is not sent again", () => {
+  const world = new World();
+  overtaken(world);
+  world.cut(200);
+  world.pass(60_000);
+  assert.deepEqual([world.said.length, world.shown(), world.room_.outbox], [1, ["hi"], []]);
+  assert.equal(world.room_.messages[0].localId, "1");
+});
+
+test("the same text from the user's other page is a message of its own", () => {
+  const world = new World();
+  world.open();
+  world.pass(1_000);
+  world.act({ type: "say", kind: "message", data: "hi", localId: "1" });
+  world.record("ada", "Ada", "hi", "lobby", 0);
+  world.pass(2_000);
+  assert.deepEqual(rows(world.room_, world.state.me).filter(({ own, state }) => own && state === "sent").length, 2);
 });
 
 test("a message that never arrived is sent again, once that is certain", () => {

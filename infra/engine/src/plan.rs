@@ -378,10 +378,14 @@ impl Planner<'_> {
             self.unchanged.insert(id.clone());
         } else {
             let causes = |cause| changes.iter().any(|change| change.cause == cause);
-            let reason = match (causes(Cause::Declaration), causes(Cause::Drift), causes(Cause::Both)) {
-                (true, false, false) => "declaration changed",
-                (false, true, false) => "changed outside of this stack",
-                _ => "declaration changed, and changed outside of this stack",
+            let reason = if changes.iter().all(|change| change.to == After::Unknown) {
+                "what it refers to changes"
+            } else {
+                match (causes(Cause::Declaration), causes(Cause::Drift), causes(Cause::Both)) {
+                    (true, false, false) => "declaration changed",
+                    (false, true, false) => "changed outside of this stack",
+                    _ => "declaration changed, and changed outside of this stack",
+                }
             };
             self.add(
                 id,

@@ -63,7 +63,6 @@ pub(crate) async fn run(app: &App, options: Chat) -> Result<Exit, Failure> {
     match outcome {
         // In a terminal, Ctrl-C is how it may end.
         Err(failure) if failure.exit() == Exit::Interrupted && options.linger.is_some() => Ok(Exit::Ok),
-        Err(failure) if failure.is_closed_pipe() => Ok(Exit::Ok),
         other => other,
     }
 }

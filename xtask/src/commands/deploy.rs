@@ -401,7 +401,7 @@ pub(crate) async fn confirm_losses(app: &App, plan: &Plan) -> Result<(), Failure
     if losses.is_empty() || app.global.yes {
         return Ok(());
     }
-    let question = format!("Everything stored in {} will be lost. Go on?", losses.join(" and "));
+    let question = format!("Everything stored in {} will be lost. Go on?", losses.join(", "));
     ask(app, &question).await
 }
 

@@ -265,7 +265,7 @@ impl Development<'_> {
              connect    npx wscat -c {url} -H \"Authorization: {token}\"\n  \
              send       {{\"action\":\"sendMessage\",\"data\":\"Hello, World!\"}}\n\n  \
              another    cargo xtask token --stage {} --sub grace --link\n  \
-             AWS tools  export AWS_ENDPOINT_URL={endpoint} AWS_REGION={region} AWS_ACCESS_KEY_ID={CREDENTIAL} AWS_SECRET_ACCESS_KEY={CREDENTIAL}\n",
+             AWS tools  export AWS_ENDPOINT_URL={endpoint} AWS_REGION={region} AWS_DEFAULT_REGION={region} AWS_ACCESS_KEY_ID={CREDENTIAL} AWS_SECRET_ACCESS_KEY={CREDENTIAL}\n",
             paint(
                 GREEN,
                 format_args!(

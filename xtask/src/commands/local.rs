@@ -28,11 +28,11 @@ pub(crate) async fn run(app: &App, options: Local) -> Result<Exit, Failure> {
         ui::json(&serde_json::json!(address))?;
     } else {
         ui::data(format!(
-            "{}\n\n  deploy     cargo xtask deploy --stage {name}\n  \
-             AWS tools  export AWS_ENDPOINT_URL={} AWS_REGION={} AWS_ACCESS_KEY_ID={CREDENTIAL} AWS_SECRET_ACCESS_KEY={CREDENTIAL}\n",
-            paint(BOLD, format_args!("The local cloud answers at {}", address.endpoint)),
+            "{2}\n\n  deploy     cargo xtask deploy --stage {name}\n  \
+             AWS tools  export AWS_ENDPOINT_URL={0} AWS_REGION={1} AWS_DEFAULT_REGION={1} AWS_ACCESS_KEY_ID={CREDENTIAL} AWS_SECRET_ACCESS_KEY={CREDENTIAL}\n",
             address.endpoint,
             address.region,
+            paint(BOLD, format_args!("The local cloud answers at {}", address.endpoint)),
         ))?;
         if unkindness != infra_local::Unkindness::default() {
             ui::say(format_args!("It is unkind: {unkindness}"));

@@ -34,9 +34,8 @@ pub(crate) async fn run(app: &App, options: &Logs) -> Result<Exit, Failure> {
         }
     };
     match app.interrupt.or(Box::pin(printing)).await {
-        // Ctrl-C is how following is meant to end, and `| head` how anything may.
+        // Ctrl-C is how following is meant to end.
         Err(failure) if options.follow && failure.exit() == Exit::Interrupted => Ok(Exit::Ok),
-        Err(failure) if failure.is_closed_pipe() => Ok(Exit::Ok),
         other => other,
     }
 }
@@ -55,6 +54,9 @@ async fn print(app: &App, options: &Logs) -> Result<Exit, Failure> {
         let until_ms = options.until.map(|until| until.at_ms(now_ms));
         let events = reader.events(&groups, since_ms, until_ms, filter.as_deref()).await;
         printer.print(&events.map_err(unreadable)?)?;
+        if !printer.has_printed {
+            ui::say(paint(DIM, "Nothing like that was logged; from earlier: --since 1d"));
+        }
         return Ok(Exit::Ok);
     }
     let mut follow = Follow::new(reader, groups, since_ms, filter);
@@ -121,6 +123,7 @@ struct Printer {
     level: Option<Level>,
     /// Of the line before, in days since 1970: lines tell the time of day only.
     day: u64,
+    has_printed: bool,
 }
 
 impl Printer {
@@ -131,6 +134,7 @@ impl Printer {
             as_json,
             level,
             day: now_ms() / DAY_MS,
+            has_printed: false,
         }
     }
 
@@ -146,6 +150,7 @@ impl Printer {
             }
             let name = self.writers.get(&event.group).map_or("", String::as_str);
             if self.as_json {
+                self.has_printed = true;
                 ui::json(&as_json(event, &entry, name))?;
                 continue;
             }
@@ -160,6 +165,7 @@ impl Printer {
                     self.day = day;
                     ui::data(paint(DIM, date(event.timestamp_ms)))?;
                 }
+                self.has_printed = true;
                 ui::data(line)?;
             }
         }

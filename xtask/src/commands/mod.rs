@@ -63,7 +63,12 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         workspace: Workspace::find(),
         interrupt: Interrupt::listen()?,
     };
-    match cli.command {
+    // What changes a stage tells how it ended, even if nobody reads any more.
+    let changes = matches!(
+        cli.command,
+        Command::Deploy(_) | Command::Destroy(_) | Command::Rollback | Command::Migrate(_)
+    );
+    let outcome = match cli.command {
         Command::Dev(options) => Box::pin(dev::run(&app, &options)).await,
         Command::Local(options) => local::run(&app, options).await,
         Command::Deploy(options) => Box::pin(deploy::run(&app, &options)).await,
@@ -88,5 +93,10 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Test(options) => test::run(&app, &options).await,
         Command::Coverage(options) => coverage::run(&app, &options).await,
         Command::Hooks => hooks::run(&app).await,
+    };
+    match outcome {
+        // `| head` is how anything that is shown may end.
+        Err(failure) if !changes && failure.is_closed_pipe() => Ok(Exit::Ok),
+        outcome => outcome,
     }
 }

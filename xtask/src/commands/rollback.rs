@@ -4,7 +4,7 @@ use infra_engine::{After, EngineError, Packages, Packaging, Plan};
 use serde_json::{Value as Json, json};
 
 use crate::commands::cloudformation::Site;
-use crate::commands::{App, DEFAULT_STAGE, deploy};
+use crate::commands::{App, DEFAULT_STAGE, deploy, outputs};
 use crate::failure::{Exit, Failure};
 use crate::progress::Progress;
 use crate::target::Target;
@@ -29,6 +29,9 @@ async fn rollback(app: &App, progress: &Progress) -> Result<Exit, Failure> {
         match engine.plan_rollback(&target.graph).await {
             Ok(prepared) => Ok((session, engine, Some(prepared))),
             Err(EngineError::OtherEngine { .. }) => Ok((session, engine, None)),
+            Err(EngineError::NothingBefore) if matches!(engine.record(&target.graph).await, Ok(None)) => {
+                Err(outputs::not_deployed(&target))
+            }
             Err(error) => Err(Failure::engine(format!("{stack} cannot be rolled back"), error, &scope)),
         }
     }));

@@ -240,7 +240,8 @@ pub(crate) fn kept(workspace: &Workspace, sha256: &str) -> Option<Vec<u8>> {
 /// When one cannot be read.
 pub(crate) fn from_folder(folder: &Path, names: &BTreeSet<String>) -> Result<Packages, Failure> {
     let packages = names.iter().map(|name| {
-        let zip = read(&folder.join(format!("{name}.zip")))?;
+        let zip = read(&folder.join(format!("{name}.zip")))
+            .map_err(|failure| failure.help("--packages takes a folder with NAME.zip of each function: docs/ci.md"))?;
         let package = Package {
             sha256: zip::sha256_base64(&zip),
             zip: zip.into(),

@@ -1,6 +1,7 @@
 //! What goes wrong before anything is done: a clear message, the next command, the right exit code.
 
 use std::net::TcpListener;
+use std::process::Stdio;
 
 use crate::support::{LocalCloud, finish, root, xtask};
 
@@ -76,4 +77,15 @@ async fn a_token_needs_a_deployed_key() {
     cloud
         .run(&["token", "--sub", "ana"])
         .fails_with(1, &["cargo xtask deploy --stage local"]);
+}
+
+#[test]
+fn nobody_who_reads_is_no_failure() {
+    let mut command = xtask();
+    command.args(["sim", "--seed", "1"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && said.is_empty(), "{}: {said}", ended.status);
 }

@@ -82,6 +82,7 @@ async fn lines_are_understood_and_followed_and_each_comes_once() {
     assert_eq!((errors.code, errors.stdout.as_str()), (0, ""), "{}", errors.stderr);
     let before = cloud.run(&["logs", "--since", "2h", "--until", "1h"]);
     assert_eq!((before.code, before.stdout.as_str()), (0, ""), "{}", before.stderr);
+    assert!(before.stderr.contains("--since 1d"), "{}", before.stderr);
     let both = cloud.run(&["logs", "--follow", "--until", "1h"]);
     both.fails_with(2, &["--until"]);
     cloud

@@ -13,9 +13,11 @@ fn finding<'a>(answer: &'a Json, about: &str) -> &'a Json {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_tells_drift_figures_and_who_is_there() {
     let cloud = LocalCloud::start();
-    cloud
-        .run(&["status"])
-        .fails_with(1, &["is not deployed", "cargo xtask deploy"]);
+    for command in ["status", "rollback"] {
+        cloud
+            .run(&[command])
+            .fails_with(1, &["is not deployed", "cargo xtask deploy"]);
+    }
     let outputs = cloud.deploy()["outputs"].clone();
     let url = outputs["webSocketUrl"].as_str().unwrap();
     let mut ana = Client::connect(url, &cloud.token(&["--sub", "ana"]), Carrier::Header)

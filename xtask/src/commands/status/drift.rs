@@ -6,6 +6,8 @@ use infra_cdk::{Graph, LogicalId, Value};
 use infra_engine::{Action, Cause, Package, Packages, Plan, Record, Step};
 use serde::Serialize;
 
+use crate::plan_view;
+
 /// A resource and how it is.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -80,8 +82,7 @@ pub(super) fn statuses(record: &Record, plan: &Plan) -> Vec<ResourceStatus> {
         .filter(|step| !is_removal(step) || plan.replacement(step).is_none())
         .map(|step| {
             let state = state(step, record.resources.contains_key(&step.id));
-            let properties = step.changes.iter().map(|change| change.property.clone());
-            let mut differs: Vec<String> = properties.collect();
+            let mut differs: Vec<String> = plan_view::told(step).map(|(name, _)| name.to_owned()).collect();
             if differs.is_empty() {
                 differs.push(step.reason.clone());
             }
