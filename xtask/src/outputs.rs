@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use crate::ui::{BOLD, DIM};
 
 /// URLs and names of a stage. The keys are part of the command line's contract.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Outputs {
     /// Where clients connect.

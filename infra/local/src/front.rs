@@ -386,7 +386,7 @@ fn unknown_service(service: &str) -> ApiError {
         "the local cloud has no service `{service}`; it has {}",
         SERVICES.join(", ")
     );
-    ApiError::new(403, "UnknownService", message)
+    ApiError::new(400, "UnknownService", message)
 }
 
 fn health(cloud: &Cloud) -> Response {

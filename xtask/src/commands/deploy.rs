@@ -90,7 +90,8 @@ async fn deploy(app: &App, options: &Deploy, progress: &Progress) -> Result<Exit
     };
     if options.dry_run {
         progress.finish();
-        diff::show(app, &target, &prepared.plan, &prepared.record)?;
+        let outputs = Outputs::read(&target.graph, &prepared.record);
+        diff::show(app, &target, &prepared.plan, &outputs)?;
         return Ok(Exit::Ok);
     }
     progress.planned(&prepared.plan);

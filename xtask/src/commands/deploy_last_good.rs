@@ -14,6 +14,7 @@ use crate::cli::Deploy;
 use crate::commands::cloudformation::Site;
 use crate::commands::{App, DEFAULT_STAGE, deploy, diff};
 use crate::failure::{Exit, Failure};
+use crate::outputs::Outputs;
 use crate::package;
 use crate::progress::Progress;
 use crate::target::Target;
@@ -56,7 +57,8 @@ pub(crate) async fn run(app: &App, options: &Deploy, progress: &Progress) -> Res
     let prepared = app.interrupt.or(async { planning.await.map_err(failed) }).await?;
     if options.dry_run {
         progress.finish();
-        diff::show(app, &target, &prepared.plan, &prepared.record)?;
+        let outputs = Outputs::read(&target.graph, &prepared.record);
+        diff::show(app, &target, &prepared.plan, &outputs)?;
         return Ok(Exit::Ok);
     }
     progress.planned(&prepared.plan);

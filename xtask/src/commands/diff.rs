@@ -1,6 +1,6 @@
 //! `cargo xtask diff`: the plan, without changing anything.
 
-use infra_engine::{Plan, Record};
+use infra_engine::Plan;
 
 use crate::cli::Diff;
 use crate::commands::cloudformation::Site;
@@ -30,19 +30,20 @@ pub(crate) async fn run(app: &App, options: &Diff) -> Result<Exit, Failure> {
         match found {
             Found::Direct(_, engine, observed) => {
                 let prepared = deploy::plan(&engine, &target, &packages, *observed)?;
-                Ok((prepared.plan, prepared.record))
+                let outputs = Outputs::read(&target.graph, &prepared.record);
+                Ok((prepared.plan, outputs))
             }
             Found::CloudFormation(session) => {
                 let site = Site::new(app, &target, session, &progress);
                 let plan = site.plan(&packages, options.revert_drift).await?;
-                Ok((plan, Record::default()))
+                Ok((plan, site.known_outputs().await?))
             }
         }
     });
     let prepared = app.interrupt.or(planning).await;
     progress.finish();
-    let (plan, record) = prepared?;
-    show(app, &target, &plan, &record)?;
+    let (plan, outputs) = prepared?;
+    show(app, &target, &plan, &outputs)?;
     Ok(if options.exit_code && !plan.is_empty() {
         Exit::Changes
     } else {
@@ -50,15 +51,15 @@ pub(crate) async fn run(app: &App, options: &Diff) -> Result<Exit, Failure> {
     })
 }
 
-/// Prints a plan as data.
+/// Prints a plan as data; for programs, with what the stage tells its users now.
 ///
 /// # Errors
 /// When stdout is closed.
-pub(crate) fn show(app: &App, target: &Target, plan: &Plan, record: &Record) -> Result<(), Failure> {
+pub(crate) fn show(app: &App, target: &Target, plan: &Plan, outputs: &Outputs) -> Result<(), Failure> {
     if app.wants_json() {
         let mut json = plan_view::json(plan);
         json["stack"] = target.graph.stack().to_string().into();
-        json["outputs"] = Outputs::read(&target.graph, record).json();
+        json["outputs"] = outputs.json();
         ui::json(&json)
     } else {
         ui::say(format!("{}\n", deploy::heading(target)));

@@ -8,7 +8,7 @@ use infra_aws::{
     Asset, ChangeSet, Ended, FollowStack, Names, Proposal, Proposed, Purpose, StackInfo, StackOptions, Standing,
 };
 use infra_cdk::{Difference, Graph, differences};
-use infra_engine::{Packages, Plan, Prepared, Record, Report};
+use infra_engine::{Packages, Plan, Prepared, Report};
 use serde_json::json;
 
 use super::{Site, digest, outputs};
@@ -52,7 +52,8 @@ impl Site<'_> {
         proposition.plan = together(&beside.plan, proposition.plan);
         if options.dry_run {
             self.progress.finish();
-            diff::show(self.app, self.target, &proposition.plan, &Record::default())?;
+            let outputs = self.known_outputs().await?;
+            diff::show(self.app, self.target, &proposition.plan, &outputs)?;
             self.withdraw(&proposition).await?;
             return Ok(Exit::Ok);
         }

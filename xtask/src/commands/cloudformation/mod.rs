@@ -88,6 +88,15 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// Returns what the stage tells its users now, for those who show it to programs: nothing before it is deployed.
+    pub(crate) async fn known_outputs(&self) -> Result<Outputs, Failure> {
+        if !self.app.wants_json() {
+            return Ok(Outputs::default());
+        }
+        let look = look(self.target, &self.session).await?;
+        Ok(look.outputs(self.target).unwrap_or_default())
+    }
+
     /// Returns what deploys beside the stack what CloudFormation cannot make, and refuses stages of the direct engine.
     fn beside(&self) -> AwsEngine {
         self.target.engine(&self.session).beside_cloudformation()
