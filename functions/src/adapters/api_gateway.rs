@@ -6,11 +6,11 @@
 mod post;
 mod signature;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_sdk_apigatewaymanagement::Client;
-use aws_sdk_apigatewaymanagement::config::{BehaviorVersion, Builder, Region};
+use aws_sdk_apigatewaymanagement::config::{BehaviorVersion, Builder, Config, Region};
 use functions_domain::ConnectionId;
 use functions_domain::ports::{CloseConnection, Closing, Delivery, PortError, SendFrame};
 
@@ -35,7 +35,8 @@ const TOO_MANY_REQUESTS: u16 = 429;
 /// [`SendFrame`] and [`CloseConnection`] over one stage of one API.
 #[derive(Clone, Debug)]
 pub struct ApiGateway {
-    client: Client,
+    config: Config,
+    client: Arc<OnceLock<Client>>,
     poster: Arc<Poster>,
 }
 
@@ -58,9 +59,16 @@ impl ApiGateway {
             ATTEMPT_TIMEOUT,
         )?;
         Ok(Self {
-            client: Client::from_conf(config),
+            config,
+            client: Arc::default(),
             poster: Arc::new(poster),
         })
+    }
+
+    /// Returns the client, which is made when somebody is sent away, and hardly anybody is: a client reads the list of
+    /// AWS's partitions, a tenth of what a cold start computes.
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 }
 
@@ -99,7 +107,7 @@ fn may_pass(error: &PostError) -> bool {
 
 impl CloseConnection for ApiGateway {
     async fn close(&self, id: &ConnectionId) -> Result<Closing, PortError> {
-        let request = self.client.delete_connection().connection_id(id.as_str());
+        let request = self.client().delete_connection().connection_id(id.as_str());
         let Err(error) = Box::pin(request.send()).await else {
             return Ok(Closing::Closed);
         };

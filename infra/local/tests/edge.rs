@@ -90,7 +90,7 @@ async fn what_cannot_be_routed_is_refused_in_clear_words() {
 
     let unknown = authorization("sqs", "us-east-1");
     let (status, body) = caller.send(&[("authorization", &unknown)], "/", String::new()).await;
-    assert_eq!(status, 403);
+    assert_eq!(status, 400);
     assert!(body.contains("no service `sqs`"), "{body}");
 
     let elsewhere = authorization("dynamodb", "eu-west-1");
