@@ -10,7 +10,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use functions_domain::{Broadcast, FanOut, Presence};
 use http::Request;
 use http_body_util::{BodyExt, Full, Limited};
-use infra_sigv4::Roots;
+use infra_sigv4::{ClientError, Roots};
 use tokio::time::timeout;
 
 use super::http::Http;
@@ -160,13 +160,14 @@ impl<'a> Aws<'a> {
     pub fn tokens(&self) -> Result<ParameterStoreTokens, StartError> {
         let parameter = self.environment.require(TOKEN_KEY_PARAMETER)?;
         let audience = self.environment.require(TOKEN_AUDIENCE)?;
-        let client = infra_sigv4::Client::new(
-            SharedCredentialsProvider::new(self.credentials.clone()),
-            self.region.clone(),
-            self.endpoint_url.clone(),
-            Roots::of_function(),
-        )?;
-        Ok(ParameterStoreTokens::new(client, parameter, audience))
+        Ok(ParameterStoreTokens::new(self.signed()?, parameter, audience))
+    }
+
+    /// Returns a client for services whose SDK is not worth its weight in a function, such as SSM.
+    pub(super) fn signed(&self) -> Result<infra_sigv4::Client, ClientError> {
+        let credentials = SharedCredentialsProvider::new(self.credentials.clone());
+        let (region, endpoint_url) = (self.region.clone(), self.endpoint_url.clone());
+        infra_sigv4::Client::new(credentials, region, endpoint_url, Roots::of_function())
     }
 
     /// Opens the connections to the table and to the gateway, while the function initialises: Lambda gives it the CPU of a
