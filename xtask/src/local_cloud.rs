@@ -19,6 +19,9 @@ pub(crate) const CREDENTIAL: &str = "local";
 /// Twelve digits that no AWS account has.
 pub(crate) const ACCOUNT: &str = "000000000000";
 
+/// Port of `dev` and `local` that name none.
+pub(crate) const DEFAULT_PORT: u16 = 4566;
+
 const FILE: &str = "local.json";
 /// Loopback answers within microseconds; this is for a machine under heavy load.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

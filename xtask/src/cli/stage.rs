@@ -7,12 +7,13 @@ use infra_cdk::EngineName;
 use infra_local::{REALISTIC, Unkindness};
 
 use super::signed_seconds;
+use crate::local_cloud::DEFAULT_PORT;
 
 /// Options of `dev`.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
     /// Port on 127.0.0.1; 0 takes any free one
-    #[arg(long, default_value_t = 4566)]
+    #[arg(long, default_value_t = DEFAULT_PORT)]
     pub(crate) port: u16,
     /// Do not rebuild on save
     #[arg(long)]
@@ -28,7 +29,7 @@ pub(crate) struct Dev {
 #[derive(Debug, Args)]
 pub(crate) struct Local {
     /// Port on 127.0.0.1; 0 takes any free one
-    #[arg(long, default_value_t = 4566)]
+    #[arg(long, default_value_t = DEFAULT_PORT)]
     pub(crate) port: u16,
     /// Keep the state in this folder; without it, it ends with the process
     #[arg(long, value_name = "DIR")]

@@ -7,12 +7,9 @@ use infra_cdk::Stage;
 use tokio::process::Command;
 
 use super::{Finding, State};
-use crate::local_cloud;
+use crate::local_cloud::{self, DEFAULT_PORT};
 use crate::package;
 use crate::workspace::Workspace;
-
-/// Port of `dev` and `local` that name none.
-const PORT: u16 = 4566;
 
 pub(super) async fn look(workspace: &Workspace, stage: &Stage) -> Vec<Finding> {
     let mut findings = vec![compiler(workspace).await, linker().await];
@@ -105,12 +102,12 @@ fn port(workspace: &Workspace) -> Finding {
     if let Some(address) = local_cloud::find(workspace) {
         return Finding::good("port", format!("a local cloud runs at {}", address.endpoint));
     }
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)) {
-        Ok(_) => Finding::good("port", format!("{PORT} is free for the local cloud")),
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)) {
+        Ok(_) => Finding::good("port", format!("{DEFAULT_PORT} is free for the local cloud")),
         Err(error) => Finding::of(
             "port",
             State::Doubtful,
-            format!("{PORT} cannot be used: {error}"),
+            format!("{DEFAULT_PORT} cannot be used: {error}"),
             "cargo xtask dev --port 0",
         ),
     }
