@@ -31,7 +31,7 @@ use crate::lambda::{Cost, End, Function, Program};
 use crate::report::{Fan, Report, Variant};
 
 /// Cold starts of which the median counts.
-const COLD_STARTS: usize = 11;
+const COLD_STARTS: usize = 31;
 const WARM_CALLS: usize = 300;
 const CONNECTIONS: [usize; 2] = [1_000, 10_000];
 const MEMORY_MB: [u32; 3] = [128, 256, 512];
