@@ -71,11 +71,16 @@ async fn bad_frames_and_floods_trouble_nobody_else() {
     for _ in refused..sent {
         assert_eq!(bo.receive().await["data"], "flood");
     }
-    assert_eq!(
-        bo.ask(json!({"action": "sendMessage", "data": "calm", "ack": true}))
-            .await["type"],
-        "ack"
-    );
+    bo.send(json!({"action": "sendMessage", "data": "calm", "ack": true}))
+        .await;
+    // At least once: on a machine without breath a copy may come yet.
+    loop {
+        let answer = bo.receive().await;
+        if answer["type"] == "ack" {
+            break;
+        }
+        assert_eq!(answer["data"], "flood");
+    }
     assert_eq!(ana.receive().await["data"], "calm");
 }
 
