@@ -120,8 +120,9 @@ impl<R: ForgetConnection, G: SendFrame, C: Clock> Broadcast<R, G, C> {
             match sent {
                 Ok(Delivery::Delivered) => return Outcome::Delivered,
                 Ok(Delivery::Gone) => {
+                    // In a box: its future is large, and each frame on its way would have room for it.
                     return Outcome::Gone {
-                        removal: self.forget(to).await,
+                        removal: Box::pin(self.forget(to)).await,
                     };
                 }
                 Ok(Delivery::Slow) if attempt < attempts => self.clock.sleep(pause(&to.id, attempt)).await,

@@ -13,12 +13,11 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
-use hyper_util::client::legacy::{Client, Error};
+use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use infra_sigv4::Roots;
 
@@ -50,8 +49,8 @@ impl Http {
     }
 
     /// Sends a request; the caller limits the time.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
-        self.pool.request(request).await
+    pub(super) fn send(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
+        self.pool.request(request)
     }
 
     /// Returns the pool as the SDK wants it.

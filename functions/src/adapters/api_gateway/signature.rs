@@ -90,9 +90,9 @@ impl Signer {
             &now.date,
             &self.after_date,
             payload,
-        ]
-        .concat();
-        let canonical = digest(canonical.as_bytes());
+        ];
+        let canonical = canonical.into_iter().fold(Sha256::new(), Sha256::chain_update);
+        let canonical = hex(&canonical.finalize());
         let to_sign = ["AWS4-HMAC-SHA256\n", &now.date, "\n", &now.scope, "\n", &canonical].concat();
         let signature = calculate_signature(&now.key, to_sign.as_bytes());
         let authorization = [
@@ -150,9 +150,13 @@ fn amz_date(seconds: i64) -> String {
 
 /// Returns SHA-256 in lower-case hexadecimal digits.
 pub(super) fn digest(data: &[u8]) -> String {
+    hex(&Sha256::digest(data))
+}
+
+fn hex(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(data) {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         text.push(char::from(HEX[usize::from(byte >> 4)]));
         text.push(char::from(HEX[usize::from(byte & 15)]));
     }
