@@ -21,7 +21,7 @@ mod report;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -36,7 +36,9 @@ const WARM_CALLS: usize = 300;
 const CONNECTIONS: [usize; 2] = [1_000, 10_000];
 const MEMORY_MB: [u32; 3] = [128, 256, 512];
 /// Broadcasts of which the best counts: whatever disturbs one only makes it slower.
-const BROADCASTS: usize = 3;
+const BROADCASTS: usize = 6;
+/// After that long there is no further one.
+const BROADCASTS_WITHIN: Duration = Duration::from_secs(15);
 
 /// An id of the far future: an old message is not brought to anybody.
 const MESSAGE: &str = "7ZZZZZZZZZ0123456789ABCDEF";
@@ -227,7 +229,11 @@ async fn broadcast(
     memory_mb: u32,
 ) -> Result<Fan, Box<dyn Error>> {
     let mut best: Option<Fan> = None;
-    for _ in 0..BROADCASTS {
+    let begun = Instant::now();
+    for number in 0..BROADCASTS {
+        if number > 0 && begun.elapsed() > BROADCASTS_WITHIN {
+            break;
+        }
         aws.fill(1);
         let (mut function, _) = Function::start(program, memory_mb).await?;
         function.confine(memory_mb, true)?;
