@@ -230,8 +230,8 @@ async fn broadcast(
 ) -> Result<Fan, Box<dyn Error>> {
     let mut best: Option<Fan> = None;
     let begun = Instant::now();
-    for number in 0..BROADCASTS {
-        if number > 0 && begun.elapsed() > BROADCASTS_WITHIN {
+    for _ in 0..BROADCASTS {
+        if begun.elapsed() > BROADCASTS_WITHIN {
             break;
         }
         aws.fill(1);
